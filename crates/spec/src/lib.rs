@@ -1,0 +1,33 @@
+//! The nouns of Corral: what a container, an image name, a mount or a digest *is*.
+//!
+//! Parsing and validation live here; nothing here does input or output. A value of one of these
+//! types is valid by construction: hostile text becomes a typed value once, at the edge, and no room
+//! below looks at the text again. [`record`] holds the few versioned types that go to disk or to
+//! another process.
+//!
+//! This crate does not decide policy (`policy`), does not know the kernel (`runtime`), and takes in
+//! no type that only one room uses.
+#![forbid(unsafe_code)]
+
+mod container;
+mod digest;
+mod error_kind;
+mod id;
+mod image_ref;
+mod mount;
+mod quantity;
+pub mod record;
+mod signal;
+mod user;
+
+pub use container::{
+    ContainerSpec, Entrypoint, EnvError, EnvVar, Limits, NetworkMode, ProfileName, Ulimit, UserNamespace,
+};
+pub use digest::{Digest, DigestError};
+pub use error_kind::ErrorKind;
+pub use id::{ContainerId, ContainerName, IdError};
+pub use image_ref::{ImageRef, ImageRefError};
+pub use mount::{AbsPath, MountError, MountRequest, MountSource};
+pub use quantity::{ByteSize, CpuCount, QuantityError};
+pub use signal::{Signal, SignalError};
+pub use user::{UserError, UserPart, UserSpec};

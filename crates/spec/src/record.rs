@@ -1,0 +1,256 @@
+//! The versioned types that go to disk or to another process, as JSON.
+//!
+//! ```text
+//! engine::plan ──Launch──▶ CONTAINER_DIR/launch.json ──▶ monitor ──▶ runtime::create
+//!                          RUN_DIR/status.json  ◀── monitor (atomic rename): Status
+//!                          CONTAINER_DIR/exit.json ◀── monitor (atomic rename): Exit
+//! ```
+//!
+//! A [`Launch`] leaves nothing undecided: the runtime applies it and adds no default of its own. The
+//! newer side adapts to the older record: every record carries [`GENERATION`], and a changed record
+//! means a new generation and a fixture of the old one in `tests/`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{AbsPath, ContainerId, NetworkMode, Signal, Ulimit, UserNamespace};
+
+/// The version of all records written by this build.
+pub const GENERATION: u32 = 1;
+
+/// Everything the runtime must know to create a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Launch {
+    /// [`GENERATION`] of the writer.
+    pub generation: u32,
+    /// Identity.
+    pub id: ContainerId,
+    /// UTS host name.
+    pub hostname: String,
+    /// The root file system.
+    pub root: Root,
+    /// Mounted in this order after the root, before pivot_root.
+    pub mounts: Vec<Mount>,
+    /// Host device nodes bound into the container's /dev (paths such as `/dev/null`, the same on both sides).
+    pub devices: Vec<AbsPath>,
+    /// Symbolic links made in the container's root before pivot_root: (path, target). Only inside
+    /// file systems mounted by this launch (`/dev/fd` and the like).
+    pub links: Vec<(AbsPath, String)>,
+    /// Covered by an empty read-only file or directory where they exist.
+    pub masked_paths: Vec<AbsPath>,
+    /// Made read-only where they exist.
+    pub readonly_paths: Vec<AbsPath>,
+    /// The user namespace: none is `--userns host`.
+    pub ids: Option<IdMap>,
+    /// Network namespace.
+    pub network: NetworkMode,
+    /// Resource bounds.
+    pub cgroup: Cgroup,
+    /// The first process.
+    pub process: Process,
+    /// What every process of the container, exec'd ones too, is bound by.
+    pub confinement: Confinement,
+    /// How the log is kept.
+    pub log: Log,
+    /// First signal of a stop.
+    pub stop_signal: Signal,
+    /// Milliseconds between the stop signal and SIGKILL.
+    pub stop_timeout_ms: u64,
+    /// Whether the container disappears at its end.
+    pub remove: bool,
+}
+
+/// An overlay of image layers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Root {
+    /// Unpacked layer directories, topmost first; never empty.
+    pub lowers: Vec<PathBuf>,
+    /// The writable layer: a directory that holds `upper` and `work`.
+    pub writable: PathBuf,
+    /// Overlay option `volatile`: no sync of the writable layer, which is thrown away at the end anyway.
+    pub volatile: bool,
+    /// Remount the finished root read-only.
+    pub read_only: bool,
+}
+
+/// One mount below the root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Mount point inside the container; made if missing (a file for a bound file, else a directory).
+    pub target: AbsPath,
+    /// What is mounted.
+    pub kind: MountKind,
+    /// MOUNT_ATTR_RDONLY.
+    pub read_only: bool,
+    /// MOUNT_ATTR_NOEXEC. `nosuid` and `nodev` are always on.
+    pub no_exec: bool,
+}
+
+/// What a [`Mount`] mounts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MountKind {
+    /// procfs of the container's pid namespace.
+    Proc,
+    /// sysfs of the container's network namespace.
+    Sysfs,
+    /// A fresh devpts instance (`newinstance,ptmxmode=0666,mode=0620,gid=5`).
+    Devpts,
+    /// POSIX message queues.
+    Mqueue,
+    /// A cgroup2 view of the container's own subtree.
+    Cgroup2,
+    /// Memory.
+    Tmpfs {
+        /// Bytes; none means the kernel's default of half the memory.
+        size: Option<u64>,
+        /// Permission bits of its root.
+        mode: u32,
+    },
+    /// A file or directory of the host, recursively.
+    Bind {
+        /// Host path, opened without following a final symlink swap (O_PATH once, then used by fd).
+        source: PathBuf,
+        /// How owners are translated.
+        ids: BindIds,
+    },
+}
+
+/// How the owners of a bound directory appear inside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BindIds {
+    /// As they are: only for `--userns host` or read-only mounts that asked for it.
+    Unmapped,
+    /// As image layers: host id n appears as container id n. For directories of ours.
+    Container,
+    /// The host owner `uid:gid` appears as the container ids `to_uid:to_gid`; every other container id is
+    /// stored as its shifted host id; host root is not mapped.
+    Owner {
+        /// Owner on the host; never 0.
+        uid: u32,
+        /// Group on the host; 0 is not mapped (files keep nobody's group inside).
+        gid: u32,
+        /// User id inside.
+        to_uid: u32,
+        /// Group id inside.
+        to_gid: u32,
+    },
+}
+
+/// A user namespace: container ids 0 to `count`-1 are host ids `host` and up, users and groups alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdMap {
+    /// First host id.
+    pub host: u32,
+    /// How many.
+    pub count: u32,
+}
+
+/// Bounds enforced by control groups. `None` means unbounded, and the controller is not used at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cgroup {
+    /// Bytes of memory; swap is not available beyond it.
+    pub memory: Option<u64>,
+    /// Thousandths of a CPU.
+    pub cpu_millis: Option<u32>,
+    /// Tasks.
+    pub pids: Option<u32>,
+}
+
+/// A process of the container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// Program and arguments; the program is looked up in the container's `PATH` if it has no slash.
+    pub argv: Vec<String>,
+    /// `NAME=VALUE`, complete: nothing is inherited.
+    pub env: Vec<String>,
+    /// Working directory; made if missing, as Docker does.
+    pub workdir: AbsPath,
+    /// User id inside.
+    pub uid: u32,
+    /// Group id inside.
+    pub gid: u32,
+    /// Supplementary group ids inside.
+    pub groups: Vec<u32>,
+    /// Whether it has a terminal.
+    pub tty: bool,
+    /// Whether standard input is kept open (`-i`); /dev/null otherwise.
+    pub stdin: bool,
+    /// Whether process 1 is our reaper with this process as its child (`--init`).
+    pub init: bool,
+    /// setrlimit(2), soft and hard already decided.
+    pub ulimits: Vec<Ulimit>,
+}
+
+/// The part of a launch that binds each process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confinement {
+    /// Capability numbers in bounding, permitted and effective set of a process that runs as root
+    /// inside; a non-root process has an empty effective and permitted set, as with Docker.
+    pub capabilities: Vec<u8>,
+    /// no_new_privs.
+    pub no_new_privileges: bool,
+    /// The seccomp filter as classic BPF, none for an explicitly unconfined container.
+    pub seccomp: Option<Vec<BpfInstruction>>,
+    /// Marks a weaker mode in listings.
+    pub userns: UserNamespace,
+}
+
+/// `struct sock_filter` (linux/filter.h): code, jt, jf, k.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BpfInstruction(pub u16, pub u8, pub u8, pub u32);
+
+/// How standard output and error are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// Bytes after which a log file is rotated; 0 means no log is kept.
+    pub max_size: u64,
+    /// How many rotated files are kept beside the current one.
+    pub max_files: u32,
+}
+
+/// What the monitor says of a running container; rewritten on each change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// [`GENERATION`] of the writer.
+    pub generation: u32,
+    /// Process id of the monitor, and its start time in clock ticks since boot (proc(5), stat field 22), which
+    /// together name it even after the number was used again.
+    pub monitor: ProcessName,
+    /// The container's first process, likewise.
+    pub init: ProcessName,
+    /// When the program was executed: nanoseconds since the epoch.
+    pub started_ns: u64,
+    /// Whether the container is frozen.
+    pub paused: bool,
+    /// The container's cgroup2 directory (`cgroup.kill`, `cgroup.freeze`), if the host has cgroup2.
+    pub cgroup2: Option<PathBuf>,
+    /// Its cgroup v1 directories, one a controller in use.
+    pub cgroup1: Vec<PathBuf>,
+}
+
+/// A process number and the start time that makes it unique.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessName {
+    /// Process id in the host's pid namespace.
+    pub pid: i32,
+    /// Clock ticks since boot.
+    pub start_ticks: u64,
+}
+
+/// How a container ended; written once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// [`GENERATION`] of the writer.
+    pub generation: u32,
+    /// As Docker's: the program's code, 128 + signal, 125 not created, 126 not executable, 127 not found.
+    pub code: u8,
+    /// Whether the kernel killed it for memory.
+    pub oom_killed: bool,
+    /// Why it did not start, for people; empty if it did.
+    pub error: String,
+    /// Nanoseconds since the epoch; 0 if it never started.
+    pub started_ns: u64,
+    /// Nanoseconds since the epoch.
+    pub finished_ns: u64,
+}

@@ -1,0 +1,66 @@
+use corral_spec::{ContainerId, ContainerName, ContainerSpec, Digest, ProfileName};
+use serde::{Deserialize, Serialize};
+
+use crate::{ContainerLock, Error, Layout};
+
+/// What a container is: written once at its creation, last of all its files, so that a container exists
+/// exactly when its record does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerRecord {
+    /// [`corral_spec::record::GENERATION`] of the writer.
+    pub generation: u32,
+    /// Identity.
+    pub id: ContainerId,
+    /// Name, leased in `names/`.
+    pub name: ContainerName,
+    /// The image's config digest.
+    pub image: Digest,
+    /// The image as the user named it.
+    pub image_name: String,
+    /// What the user asked for.
+    pub spec: ContainerSpec,
+    /// The profile in force.
+    pub profile: ProfileName,
+    /// First host id of the leased range; none with the host's user namespace.
+    pub host_ids: Option<u32>,
+    /// Nanoseconds since the epoch.
+    pub created_ns: u64,
+}
+
+impl Layout {
+    /// The record of a container, none if it does not exist (or is only half made).
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::Generation`], [`Error::Io`].
+    pub fn container_record(&self, id: &ContainerId) -> Result<Option<ContainerRecord>, Error> {
+        crate::read_record(&self.container(id).join("container.json"))
+    }
+
+    /// Removes a container that does not run: first its record, so that a kill in the middle leaves garbage
+    /// and not half a container, then its leases, its data, its run directory.
+    ///
+    /// # Errors
+    /// [`Error::Io`] of the first step that failed; calling again goes on from there.
+    pub fn remove_container(
+        &self,
+        lock: ContainerLock,
+        id: &ContainerId,
+        record: Option<&ContainerRecord>,
+    ) -> Result<(), Error> {
+        let dir = self.container(id);
+        match std::fs::remove_file(dir.join("container.json")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("remove", &dir.join("container.json"))(error));
+            }
+            _ => {}
+        }
+        if let Some(record) = record {
+            self.release_name(&record.name, id)?;
+            if let Some(slot) = record.host_ids.and_then(crate::IdSlot::of_host) {
+                self.release_ids(slot, id)?;
+            }
+        }
+        crate::remove_tree(&dir)?;
+        self.unlock(lock, id)
+    }
+}

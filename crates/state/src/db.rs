@@ -1,0 +1,171 @@
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::{Error, Layout};
+
+/// The shared facts that are queried and must change as one: volumes, and what the user granted to
+/// projects. One file, many processes: write-ahead log, full synchronisation, immediate transactions.
+pub struct Database {
+    connection: Connection,
+    path: std::path::PathBuf,
+}
+
+/// A named volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Volume {
+    /// Its name.
+    pub name: String,
+    /// Nanoseconds since the epoch.
+    pub created_ns: i64,
+}
+
+/// A request of a project that the user has granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Who asks: a project directory or an image reference.
+    pub subject: String,
+    /// Hash of the request as it was when granted, in hexadecimal.
+    pub request: String,
+}
+
+/// Each entry is one step; the number of steps done is SQLite's `user_version`.
+const MIGRATIONS: [&str; 1] = ["
+    CREATE TABLE volumes (name TEXT PRIMARY KEY, created_ns INTEGER NOT NULL) STRICT;
+    CREATE TABLE grants (subject TEXT NOT NULL, request TEXT NOT NULL, granted_ns INTEGER NOT NULL,
+                         PRIMARY KEY (subject, request)) STRICT;
+"];
+
+impl Database {
+    /// Opens the database and brings its schema up to date.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn open(layout: &Layout) -> Result<Self, Error> {
+        let path = layout.database();
+        let fail = |source| Error::Database { path: path.clone(), source };
+        let mut connection = Connection::open(&path).map_err(fail)?;
+        connection.busy_timeout(Duration::from_secs(10)).map_err(fail)?;
+        connection
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;")
+            .map_err(fail)?;
+        migrate(&mut connection).map_err(fail)?;
+        Ok(Self { connection, path })
+    }
+
+    /// Records a volume; true if it is new.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn add_volume(&self, name: &str, created_ns: i64) -> Result<bool, Error> {
+        self.connection
+            .execute(
+                "INSERT OR IGNORE INTO volumes (name, created_ns) VALUES (?1, ?2)",
+                params![name, created_ns],
+            )
+            .map(|rows| rows == 1)
+            .map_err(|source| self.fail(source))
+    }
+
+    /// Forgets a volume; true if it was there.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn remove_volume(&self, name: &str) -> Result<bool, Error> {
+        self.connection
+            .execute("DELETE FROM volumes WHERE name = ?1", params![name])
+            .map(|rows| rows == 1)
+            .map_err(|source| self.fail(source))
+    }
+
+    /// All volumes by name.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn volumes(&self) -> Result<Vec<Volume>, Error> {
+        let query = || -> rusqlite::Result<Vec<Volume>> {
+            self.connection
+                .prepare("SELECT name, created_ns FROM volumes ORDER BY name")?
+                .query_map([], |row| Ok(Volume { name: row.get(0)?, created_ns: row.get(1)? }))?
+                .collect()
+        };
+        query().map_err(|source| self.fail(source))
+    }
+
+    /// Records that the user granted a request.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn grant(&self, grant: &Grant, granted_ns: i64) -> Result<(), Error> {
+        self.connection
+            .execute(
+                "INSERT OR IGNORE INTO grants (subject, request, granted_ns) VALUES (?1, ?2, ?3)",
+                params![grant.subject, grant.request, granted_ns],
+            )
+            .map(|_| ())
+            .map_err(|source| self.fail(source))
+    }
+
+    /// Whether exactly this request was granted.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn is_granted(&self, grant: &Grant) -> Result<bool, Error> {
+        self.connection
+            .query_row(
+                "SELECT 1 FROM grants WHERE subject = ?1 AND request = ?2",
+                params![grant.subject, grant.request],
+                |_| Ok(()),
+            )
+            .optional()
+            .map(|row| row.is_some())
+            .map_err(|source| self.fail(source))
+    }
+
+    fn fail(&self, source: rusqlite::Error) -> Error {
+        Error::Database { path: self.path.clone(), source }
+    }
+}
+
+fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let done: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    if done as usize >= MIGRATIONS.len() {
+        return Ok(());
+    }
+    let transaction = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+    // Read again under the write lock: another process may have migrated meanwhile.
+    let done: u32 = transaction.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    for step in MIGRATIONS.iter().skip(done as usize) {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", MIGRATIONS.len() as u32)?;
+    transaction.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn facts_outlive_the_connection() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let layout = Layout::new(dir.path().join("root"), dir.path().join("run"));
+        layout.prepare().expect("prepare");
+        let grant = Grant { subject: "/p".into(), request: "ab".into() };
+        {
+            let db = Database::open(&layout).expect("open");
+            assert!(db.add_volume("data", 5).expect("add"));
+            assert!(!db.add_volume("data", 6).expect("add twice"));
+            db.grant(&grant, 1).expect("grant");
+        }
+        let db = Database::open(&layout).expect("open again");
+        assert_eq!(db.volumes().expect("list"), [Volume { name: "data".into(), created_ns: 5 }]);
+        assert!(db.is_granted(&grant).expect("query"));
+        assert!(
+            !db.is_granted(&Grant { request: "cd".into(), ..grant }).expect("query"),
+            "a changed request is not granted"
+        );
+        assert!(db.remove_volume("data").expect("remove"));
+        assert!(!db.remove_volume("data").expect("remove twice"));
+    }
+}

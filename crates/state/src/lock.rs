@@ -1,0 +1,109 @@
+use std::fs::{File, OpenOptions};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+
+use corral_spec::ContainerId;
+use rustix::fs::FlockOperation;
+
+use crate::{Error, Layout};
+
+/// The right to change a container, held as an flock(2) on `RUN/containers/ID/lock`. The lock follows
+/// the open file: a monitor that inherits the descriptor holds it until its own end, however it ends.
+#[derive(Debug)]
+pub struct ContainerLock {
+    file: File,
+}
+
+impl Layout {
+    /// Takes the lock, making the run directory. `None` if someone else holds it: the container runs or
+    /// is being worked on.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the run directory cannot be made.
+    pub fn try_lock(&self, id: &ContainerId) -> Result<Option<ContainerLock>, Error> {
+        let dir = self.run(id);
+        let path = dir.join("lock");
+        // A collector may remove the directory between our steps; then the file we locked is no longer
+        // the one at the path, and we begin again.
+        for _ in 0..100 {
+            match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
+                Ok(()) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::io("make directory", &dir)(error)),
+            }
+            let file =
+                match OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path) {
+                    Ok(file) => file,
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(Error::io("open", &path)(error)),
+                };
+            match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => {}
+                Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
+                Err(error) => return Err(Error::io("lock", &path)(error.into())),
+            }
+            let ours = file.metadata().map_err(Error::io("inspect", &path))?;
+            if std::fs::metadata(&path)
+                .is_ok_and(|there| there.ino() == ours.ino() && there.dev() == ours.dev())
+            {
+                return Ok(Some(ContainerLock { file }));
+            }
+        }
+        Err(Error::Busy(id.short().to_owned()))
+    }
+
+    /// Takes the lock or says that the container is busy.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if someone else holds it.
+    pub fn lock(&self, id: &ContainerId) -> Result<ContainerLock, Error> {
+        self.try_lock(id)?.ok_or_else(|| Error::Busy(id.short().to_owned()))
+    }
+
+    /// Whether someone holds the lock; makes nothing.
+    pub fn is_locked(&self, id: &ContainerId) -> bool {
+        let Ok(file) = OpenOptions::new().write(true).open(self.run(id).join("lock")) else { return false };
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => false,
+            Err(error) => error == rustix::io::Errno::WOULDBLOCK,
+        }
+    }
+
+    /// Ends the work on a container: removes the run directory, then lets the lock go.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the directory cannot be removed.
+    pub fn unlock(&self, lock: ContainerLock, id: &ContainerId) -> Result<(), Error> {
+        crate::remove_tree(&self.run(id))?;
+        drop(lock);
+        Ok(())
+    }
+}
+
+impl AsFd for ContainerLock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_holder_and_nothing_left() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let layout = Layout::new(dir.path().join("root"), dir.path().join("run"));
+        layout.prepare().expect("prepare");
+        let id = ContainerId::from_random([3; 32]);
+        assert!(!layout.is_locked(&id));
+        let lock = layout.lock(&id).expect("free");
+        assert!(layout.is_locked(&id));
+        assert!(layout.try_lock(&id).expect("no error").is_none());
+        layout.unlock(lock, &id).expect("unlock");
+        assert!(!layout.run(&id).exists());
+        let lock = layout.lock(&id).expect("free again");
+        drop(lock);
+        assert!(!layout.is_locked(&id), "a dead holder holds nothing");
+    }
+}

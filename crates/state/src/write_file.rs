@@ -1,0 +1,64 @@
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::Error;
+
+/// Writes a record so that a reader sees the old one or the new one, never a half. `durable` adds the
+/// fsync that makes it outlive a power cut; what the next boot throws away does without.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn write_record<T: Serialize>(path: &Path, record: &T, durable: bool) -> Result<(), Error> {
+    let damaged =
+        |reason: serde_json::Error| Error::Damaged { path: path.to_path_buf(), reason: reason.to_string() };
+    let bytes = serde_json::to_vec(record).map_err(damaged)?;
+    let staged = path.with_extension("new");
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&staged)
+        .map_err(Error::io("write", &staged))?;
+    file.write_all(&bytes).map_err(Error::io("write", &staged))?;
+    if durable {
+        file.sync_all().map_err(Error::io("sync", &staged))?;
+    }
+    std::fs::rename(&staged, path).map_err(Error::io("put in place", path))
+}
+
+/// Reads a record; none if the file does not exist.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::Damaged`], and [`Error::Generation`] for a record of a newer build.
+pub fn read_record<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("read", path)(error)),
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(record) => Ok(Some(record)),
+        Err(error) => Err(explain(path, &bytes, &error)),
+    }
+}
+
+/// A record that does not parse is from a newer build if it says so, else damaged.
+fn explain(path: &Path, bytes: &[u8], error: &serde_json::Error) -> Error {
+    #[derive(serde::Deserialize)]
+    struct Head {
+        generation: u32,
+    }
+    let known = corral_spec::record::GENERATION;
+    match serde_json::from_slice::<Head>(bytes) {
+        Ok(head) if head.generation > known => {
+            Error::Generation { path: path.to_path_buf(), found: head.generation, known }
+        }
+        _ => Error::Damaged { path: path.to_path_buf(), reason: error.to_string() },
+    }
+}

@@ -1,0 +1,1 @@
+//! Tries each kernel primitive in use.

@@ -1,1 +1,36 @@
-//! Room `pack`.
+//! Room `pack`: a directory with an agent in it becomes a minimal OCI image, without Dockerfile, base
+//! image, registry or running container.
+//!
+//! ```text
+//!  DIR ──project::Project::detect──▶ Project (kind, settings, pins)
+//!   │                                   │            agent.lock ◀──▶ lock::Lock
+//!   │        debian::{resolve,fetch,assemble} ──────▶ layer 1   the base
+//!   │        python:: pins → wheels → trees + .pyc ─▶ layers    one a wheel over 1 MB, the rest in one
+//!   │        node::   package-lock → node_modules ──▶ layer
+//!   ├── declared data and model directories ────────▶ layers
+//!   └── code ───────────────────────────────────────▶ layer     last: it changes most
+//!                                                       │
+//!                              assemble::config ────────┴──▶ image::Store: image, tag
+//! ```
+//!
+//! Every layer is a [`tree::Tree`] written in canonical order with owner, mode and time fixed, so the same
+//! input gives the same config digest on any machine. Each has a cache key made of what went in, so a
+//! rebuild writes only what changed; a fingerprint of the project's directory entries answers "nothing
+//! changed" without reading a file.
+//!
+//! What this room will not do: run project or package code on the host (steps run through `engine` in
+//! the `build` profile, without network), run maintainer scripts, trust a project's package-manager
+//! configuration, or pack what looks like a key.
+#![forbid(unsafe_code)]
+
+pub mod debian;
+mod error;
+mod options;
+mod report;
+mod step;
+mod tree;
+
+pub use error::Error;
+pub use options::{PackOptions, Progress};
+pub use report::{LayerReport, Packed};
+pub use step::StepRunner;

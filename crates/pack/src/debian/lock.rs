@@ -1,0 +1,68 @@
+//! Section `base` of `agent.lock`.
+
+use corral_spec::Digest;
+use serde::{Deserialize, Serialize};
+
+use super::{Architecture, Request, Suite};
+
+/// Everything a base is made of. The same request against the same archive gives the same lock, byte
+/// for byte: all lists are sorted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaseLock {
+    /// The release.
+    pub suite: Suite,
+    /// The architecture of all packages but those that fit any.
+    pub architecture: Architecture,
+    /// The packages that were asked for, dependencies not counted.
+    pub requested: Vec<String>,
+    /// Dependencies left out, as `dependent -> dependency`: see `docs`.
+    pub omitted: Vec<String>,
+    /// The signed releases that vouch for the packages.
+    pub sources: Vec<LockedSource>,
+    /// The packages, by name.
+    pub packages: Vec<LockedPackage>,
+}
+
+/// A release that was verified when the lock was made. It carries no address: any mirror will do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedSource {
+    /// For example `bookworm-security`.
+    pub suite: String,
+    /// SHA-256 of the InRelease file.
+    pub inrelease: Digest,
+    /// The release's own `Date`, RFC 3339 in UTC.
+    pub date: String,
+    /// Fingerprints of the keys with a good signature, upper-case hexadecimal.
+    pub signed_by: Vec<String>,
+}
+
+/// One package file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedPackage {
+    /// Its name.
+    pub name: String,
+    /// Its full version, epoch and revision included.
+    pub version: String,
+    /// `all` or the lock's architecture.
+    pub architecture: String,
+    /// SHA-256 of the .deb.
+    pub sha256: Digest,
+    /// Size of the .deb in bytes.
+    pub size: u64,
+    /// Path below the mirror's base address.
+    pub path: String,
+    /// The suite whose signature covers it: one of [`BaseLock::sources`].
+    pub source: String,
+}
+
+impl BaseLock {
+    /// Whether this lock is what the request would be locked to, newer versions aside.
+    pub fn answers(&self, request: &Request) -> bool {
+        self.suite == request.suite
+            && self.architecture == request.architecture
+            && self.requested == request.roots()
+    }
+}

@@ -17,6 +17,7 @@ mod image_ref;
 mod mount;
 mod quantity;
 pub mod record;
+pub mod seccomp;
 mod signal;
 mod user;
 

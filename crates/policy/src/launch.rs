@@ -1,0 +1,195 @@
+use std::path::Path;
+
+use corral_spec::record::{BindIds, Launch, Mount, MountKind};
+use corral_spec::{AbsPath, NetworkMode, ProfileName, UserNamespace};
+
+use crate::{CapabilitySet, Denial, Profile, confinement};
+
+/// Judges the finished launch, whoever filled it: last gate before a monitor is started. Flags, labels and
+/// plan are not looked at, only what would really be run.
+///
+/// # Errors
+/// The first rule that is broken. `agent.*` rules name the flag that would allow it; `launch.*` rules hold
+/// in every profile.
+pub fn judge_launch(profile: ProfileName, launch: &Launch) -> Result<(), Denial> {
+    let profile = confinement(profile);
+    judge_ids(launch)?;
+    judge_privilege(&profile, launch)?;
+    judge_paths(&profile, launch)?;
+    launch.mounts.iter().try_for_each(|mount| judge_mount(mount, launch.ids.is_none()))?;
+    if launch.cgroup.pids.is_none() {
+        return Err(Denial::new("launch.pids", "the number of tasks is unbounded", "--pids-limit N"));
+    }
+    match profile.name {
+        ProfileName::Agent => judge_agent(&profile, launch),
+        ProfileName::Standard | ProfileName::Build => Ok(()),
+    }
+}
+
+fn judge_ids(launch: &Launch) -> Result<(), Denial> {
+    let marked = launch.confinement.userns == UserNamespace::Host;
+    match launch.ids {
+        None if !marked => Err(Denial::new(
+            "launch.userns",
+            "the container would share the host's user ids without being marked so",
+            "--userns host",
+        )),
+        Some(_) if marked => Err(Denial::never(
+            "launch.userns",
+            "the launch is marked as sharing the host's user ids, and has a map of its own",
+        )),
+        Some(map) if map.host == 0 || map.count == 0 || map.host.checked_add(map.count).is_none() => {
+            Err(Denial::never(
+                "launch.host-root",
+                format!("the id map {}+{} is empty, overflows or holds the host's root", map.host, map.count),
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn judge_privilege(profile: &Profile, launch: &Launch) -> Result<(), Denial> {
+    if profile.no_new_privileges && !launch.confinement.no_new_privileges {
+        return Err(Denial::never("launch.no-new-privileges", "setuid programs could gain privilege"));
+    }
+    if launch.confinement.seccomp.as_ref().is_none_or(Vec::is_empty) {
+        return Err(Denial::never("launch.seccomp", "the container would run without a system call filter"));
+    }
+    CapabilitySet::from_numbers(&launch.confinement.capabilities)
+        .map(drop)
+        .map_err(|error| Denial::never("launch.capabilities", error.to_string()))
+}
+
+fn judge_paths(profile: &Profile, launch: &Launch) -> Result<(), Denial> {
+    let has = |list: &[AbsPath], path: &str| list.iter().any(|known| known.as_path() == Path::new(path));
+    for path in profile.masked_paths {
+        if !has(&launch.masked_paths, path) {
+            return Err(Denial::never("launch.masked-paths", format!("{path} would not be masked")));
+        }
+    }
+    for path in profile.readonly_paths {
+        if !has(&launch.readonly_paths, path) {
+            return Err(Denial::never("launch.readonly-paths", format!("{path} would be writable")));
+        }
+    }
+    match launch
+        .devices
+        .iter()
+        .find(|device| !profile.devices.iter().any(|known| device.as_path() == Path::new(known)))
+    {
+        Some(device) => {
+            Err(Denial::never("launch.devices", format!("the device {device} is not in the profile")))
+        }
+        None => Ok(()),
+    }
+}
+
+fn judge_mount(mount: &Mount, host_ids: bool) -> Result<(), Denial> {
+    let target = mount.target.as_path();
+    let own = matches!(mount.kind, MountKind::Proc | MountKind::Sysfs | MountKind::Cgroup2);
+    if target == Path::new("/") || (!own && ["/proc", "/sys"].iter().any(|top| target.starts_with(top))) {
+        // A mount there would lie over, or beside, what the masks protect.
+        return Err(Denial::never(
+            "launch.mount-target",
+            format!("mounting at {} would undo the protection of the root, /proc or /sys", mount.target),
+        ));
+    }
+    match &mount.kind {
+        MountKind::Sysfs | MountKind::Cgroup2 if !mount.read_only => {
+            Err(Denial::never("launch.kernel-fs", format!("{} would be writable", mount.target)))
+        }
+        MountKind::Bind { source, ids: BindIds::Owner { uid: 0, .. } } => Err(Denial::new(
+            "launch.host-root",
+            format!("{} belongs to the host's root, which is never mapped", source.display()),
+            "mount it read-only, or give it to a user other than root",
+        )),
+        MountKind::Bind { source, ids: BindIds::Unmapped } if !host_ids && !mount.read_only => {
+            Err(Denial::new(
+                "launch.unmapped-bind",
+                format!("{} would be writable without an id map", source.display()),
+                "mount it read-only (:ro)",
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Host directories that hold control over the host: kernel interfaces, and the sockets of its daemons.
+const CONTROL: [&str; 5] = ["/proc", "/sys", "/dev", "/run", "/var/run"];
+
+fn judge_agent(profile: &Profile, launch: &Launch) -> Result<(), Denial> {
+    let standard = "corral run --profile standard";
+    if launch.ids.is_none() {
+        return Err(Denial::new(
+            "agent.userns",
+            "an agent has user ids of its own, never the host's",
+            format!("{standard} --userns host"),
+        ));
+    }
+    if launch.process.uid == 0 {
+        return Err(Denial::new(
+            "agent.user",
+            "an agent does not run as root, and the image names no other user",
+            "-u 65532:65532 (any user but 0), or --profile standard",
+        ));
+    }
+    let granted = CapabilitySet::from_numbers(&launch.confinement.capabilities)
+        .unwrap_or(CapabilitySet::ALL)
+        .without(profile.capabilities);
+    if !granted.is_empty() {
+        return Err(Denial::new(
+            "agent.capabilities",
+            format!("an agent has no capability, and would get {granted}"),
+            format!("{standard} --cap-add {granted}"),
+        ));
+    }
+    if launch.network == NetworkMode::Host {
+        return Err(Denial::new(
+            "agent.network",
+            "an agent has a network of its own, never the host's",
+            format!("{standard} --network host"),
+        ));
+    }
+    if !launch.root.read_only {
+        return Err(Denial::new("agent.root", "an agent's root file system is read-only", standard));
+    }
+    judge_agent_bounds(launch)?;
+    launch.mounts.iter().try_for_each(judge_agent_mount)
+}
+
+fn judge_agent_bounds(launch: &Launch) -> Result<(), Denial> {
+    for (bound, what, flag) in [
+        (launch.cgroup.memory.is_some(), "memory", "-m 8g"),
+        (launch.cgroup.cpu_millis.is_some(), "processor time", "--cpus 8"),
+    ] {
+        if !bound {
+            return Err(Denial::new(
+                "agent.limits",
+                format!("an agent's {what} is bounded, and this launch leaves it open"),
+                format!("a bound of your choice: {flag}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn judge_agent_mount(mount: &Mount) -> Result<(), Denial> {
+    // Binds with the container's own ids are the engine's own files (/etc/hosts and the like).
+    let MountKind::Bind { source, ids: BindIds::Owner { .. } | BindIds::Unmapped } = &mount.kind else {
+        return Ok(());
+    };
+    if source == Path::new("/") || CONTROL.iter().any(|control| source.starts_with(control)) {
+        return Err(Denial::new(
+            "agent.mount",
+            format!(
+                "{} gives control over the host (devices, kernel switches, daemons' sockets)",
+                source.display()
+            ),
+            format!("corral run --profile standard -v {}:{}", source.display(), mount.target),
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+use std::path::PathBuf;
+
+use corral_spec::record::{BpfInstruction, Cgroup, Confinement, GENERATION, IdMap, Log, Process, Root};
+use corral_spec::{ContainerId, Signal};
+
+use super::*;
+
+fn path(text: &str) -> AbsPath {
+    AbsPath::new(text).expect("absolute")
+}
+
+/// What `engine::plan` makes of a profile's defaults.
+fn launch(profile: ProfileName) -> Launch {
+    let profile = confinement(profile);
+    let agent = profile.name == ProfileName::Agent;
+    Launch {
+        generation: GENERATION,
+        id: ContainerId::from_random([7; 32]),
+        hostname: "box".into(),
+        root: Root {
+            lowers: vec![PathBuf::from("/layers/a")],
+            writable: PathBuf::from("/w"),
+            volatile: true,
+            read_only: profile.read_only_root,
+        },
+        mounts: vec![Mount { target: path("/proc"), kind: MountKind::Proc, read_only: false, no_exec: true }],
+        devices: profile.devices.iter().map(|device| path(device)).collect(),
+        links: Vec::new(),
+        masked_paths: profile.masked_paths.iter().map(|masked| path(masked)).collect(),
+        readonly_paths: profile.readonly_paths.iter().map(|masked| path(masked)).collect(),
+        ids: Some(IdMap { host: 1 << 20, count: 1 << 16 }),
+        network: profile.network,
+        cgroup: Cgroup {
+            memory: profile.limits.memory,
+            cpu_millis: profile.limits.cpu_millis,
+            pids: Some(profile.limits.pids),
+        },
+        process: Process {
+            argv: vec!["true".into()],
+            env: Vec::new(),
+            workdir: path("/"),
+            uid: if agent { 65532 } else { 0 },
+            gid: 0,
+            groups: Vec::new(),
+            tty: false,
+            stdin: false,
+            init: false,
+            ulimits: Vec::new(),
+        },
+        confinement: Confinement {
+            capabilities: profile.capabilities.numbers(),
+            no_new_privileges: true,
+            seccomp: Some(vec![BpfInstruction(6, 0, 0, 0)]),
+            userns: UserNamespace::Private,
+        },
+        log: Log { max_size: 0, max_files: 0 },
+        stop_signal: Signal::TERM,
+        stop_timeout_ms: 10_000,
+        remove: true,
+    }
+}
+
+fn bind(source: &str, target: &str, read_only: bool, ids: BindIds) -> Mount {
+    let kind = MountKind::Bind { source: source.into(), ids };
+    Mount { target: path(target), kind, read_only, no_exec: false }
+}
+
+const OWNER: BindIds = BindIds::Owner { uid: 1000, gid: 1000, to_uid: 65532, to_gid: 65532 };
+
+/// Changes a good launch and expects the rule that then speaks, or "fine".
+fn check(profile: ProfileName, expect: &str, change: impl Fn(&mut Launch)) {
+    let mut launch = launch(profile);
+    change(&mut launch);
+    let said = judge_launch(profile, &launch).map_or_else(|denial| denial.rule, |()| "fine".into());
+    assert_eq!(said, expect, "{profile:?}");
+}
+
+fn host_ids(launch: &mut Launch) {
+    launch.ids = None;
+    launch.confinement.userns = UserNamespace::Host;
+}
+
+#[test]
+fn defaults_pass_their_own_judge() {
+    for profile in [ProfileName::Standard, ProfileName::Build, ProfileName::Agent] {
+        check(profile, "fine", |_| {});
+        check(profile, "fine", |launch| launch.mounts.push(bind("/home/me/w", "/workspace", false, OWNER)));
+    }
+}
+
+#[test]
+fn some_rules_hold_in_every_profile() {
+    for profile in [ProfileName::Standard, ProfileName::Build, ProfileName::Agent] {
+        let mount = |expect: &str, mount: Mount| check(profile, expect, |l| l.mounts.push(mount.clone()));
+        check(profile, "launch.no-new-privileges", |l| l.confinement.no_new_privileges = false);
+        check(profile, "launch.seccomp", |l| l.confinement.seccomp = None);
+        check(profile, "launch.seccomp", |l| l.confinement.seccomp = Some(Vec::new()));
+        check(profile, "launch.capabilities", |l| l.confinement.capabilities.push(63));
+        check(profile, "launch.userns", |l| l.ids = None);
+        check(profile, "launch.userns", |l| l.confinement.userns = UserNamespace::Host);
+        for map in [(0, 65536), (100_000, 0), (u32::MAX - 5, 65536)] {
+            check(profile, "launch.host-root", |l| l.ids = Some(IdMap { host: map.0, count: map.1 }));
+        }
+        check(profile, "launch.masked-paths", |l| drop(l.masked_paths.pop()));
+        check(profile, "launch.readonly-paths", |l| l.readonly_paths.clear());
+        check(profile, "launch.devices", |l| l.devices.push(path("/dev/kvm")));
+        check(profile, "launch.pids", |l| l.cgroup.pids = None);
+        for target in ["/", "/proc", "/proc/sys/kernel", "/sys/fs"] {
+            mount("launch.mount-target", bind("/home/me", target, true, OWNER));
+        }
+        let sysfs =
+            |read_only| Mount { target: path("/sys"), kind: MountKind::Sysfs, read_only, no_exec: true };
+        mount("launch.kernel-fs", sysfs(false));
+        mount("fine", sysfs(true));
+        let root = BindIds::Owner { uid: 0, gid: 0, to_uid: 0, to_gid: 0 };
+        mount("launch.host-root", bind("/srv", "/srv", false, root));
+        mount("launch.unmapped-bind", bind("/srv", "/srv", false, BindIds::Unmapped));
+        mount("fine", bind("/srv", "/srv", true, BindIds::Unmapped));
+    }
+}
+
+#[test]
+fn an_agent_is_held_to_its_profile() {
+    type Change = dyn Fn(&mut Launch);
+    let agent = |expect: &str, change: &Change| check(ProfileName::Agent, expect, change);
+    let standard = |change: &Change| check(ProfileName::Standard, "fine", change);
+    let wide: [(&str, &Change); 8] = [
+        ("agent.userns", &host_ids),
+        ("agent.user", &|l| l.process.uid = 0),
+        ("agent.capabilities", &|l| l.confinement.capabilities = vec![21]),
+        ("agent.network", &|l| l.network = NetworkMode::Host),
+        ("agent.root", &|l| l.root.read_only = false),
+        ("agent.limits", &|l| l.cgroup.memory = None),
+        ("agent.limits", &|l| l.cgroup.cpu_millis = None),
+        ("agent.mount", &|l| l.mounts.push(bind("/var/run/docker.sock", "/s", true, OWNER))),
+    ];
+    for (rule, change) in wide {
+        agent(rule, change);
+        standard(change);
+    }
+    agent("agent.mount", &|l| l.mounts.push(bind("/", "/host", true, BindIds::Unmapped)));
+    agent("fine", &|l| {
+        l.mounts.push(bind("/run/corral/containers/x/hosts", "/etc/hosts", true, BindIds::Container))
+    });
+    agent("fine", &|l| l.cgroup.memory = Some(64 << 30));
+}
+
+#[test]
+fn a_denial_names_rule_cause_and_way_out() {
+    let mut launch = launch(ProfileName::Agent);
+    launch.confinement.capabilities = vec![13, 21];
+    let denial = judge_launch(ProfileName::Agent, &launch).expect_err("denied");
+    assert_eq!(
+        denial.to_string(),
+        "an agent has no capability, and would get NET_RAW,SYS_ADMIN (rule agent.capabilities); \
+         to allow it: corral run --profile standard --cap-add NET_RAW,SYS_ADMIN"
+    );
+}

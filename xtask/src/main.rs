@@ -1,2 +1,54 @@
-//! xtask
-fn main() {}
+//! Chores of this repository: `cargo xtask VERB`.
+//!
+//! `demo` and `test` are the README's two commands; `check` is the whole of CI on a laptop. The
+//! repository's own rules are the tests of this crate (`rules`). It depends on almost nothing, so
+//! that the first command of a fresh checkout says something within seconds.
+
+#![forbid(unsafe_code)]
+
+mod bench;
+mod cargo;
+mod check;
+mod demo;
+mod librarian;
+#[cfg(test)]
+mod rules;
+mod setup;
+#[cfg(test)]
+mod source;
+mod tally;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+/// A verb: its name, what it does in one line, and the function that does it with the other arguments.
+type Verb = (&'static str, &'static str, fn(&[String]) -> Result<()>);
+
+const VERBS: &[Verb] = &[
+    ("setup", "install what builds and tests need, or name it", |_| setup::run()),
+    ("demo", "build corral, pack examples/librarian and ask it a question", |_| demo::run()),
+    ("test", "run every test; the last line is the count", |_| test::run()),
+    ("check", "format, lints, repository rules and tests: all of CI", |_| check::run()),
+    ("bench", "measure against the floor and the peers; arguments go to bench/", bench::run),
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let found = arguments.first().and_then(|name| VERBS.iter().find(|verb| verb.0 == name));
+    let Some((_, _, run)) = found else {
+        eprintln!("usage: cargo xtask VERB\n");
+        for (name, what, _) in VERBS {
+            eprintln!("  {name:8}{what}");
+        }
+        return ExitCode::from(2);
+    };
+    match run(&arguments[1..]) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

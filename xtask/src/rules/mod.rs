@@ -1,0 +1,63 @@
+//! The repository's rules, each a pure function from what is there to the list of what is wrong.
+//!
+//! `the_repository` runs them all over this checkout; beside each rule stands a test that it fails on a
+//! bad sample. ARCHITECTURE.md and CONTRIBUTING.md say why the rules are what they are.
+
+mod arrows;
+mod budgets;
+mod cycles;
+mod dependencies;
+mod manifest;
+mod scripts;
+mod unsafe_code;
+mod words;
+
+use std::fs;
+
+use crate::{cargo, source};
+
+fn holds(rule: &str, wrong: &[String]) {
+    assert!(wrong.is_empty(), "{rule}:\n  {}", wrong.join("\n  "));
+}
+
+#[test]
+fn the_repository_keeps_its_budgets() {
+    let sources = source::all(&cargo::root());
+    assert!(sources.len() > 20, "the sources were not found");
+    holds("files and functions", &budgets::check(&sources));
+    holds("rooms", &budgets::rooms(&sources));
+}
+
+#[test]
+fn the_repository_has_no_forbidden_words() {
+    let sources = source::all(&cargo::root());
+    holds("words", &words::check(&sources));
+    holds("unsafe code", &unsafe_code::check(&sources));
+    holds("module cycles", &cycles::check(&sources));
+}
+
+#[test]
+fn the_repository_keeps_its_arrows() {
+    let table = arrows::table(&read("ARCHITECTURE.md"));
+    holds("arrows", &arrows::check(&table, &manifest::packages()));
+}
+
+#[test]
+fn the_repository_argues_for_its_dependencies() {
+    let declared = dependencies::declared(&read("Cargo.toml"));
+    let argued = dependencies::argued(&read("docs/dependencies.md"));
+    holds("dependencies", &dependencies::check(&declared, &argued, &manifest::packages()));
+}
+
+#[test]
+fn the_repository_has_only_short_scripts() {
+    let mut files = Vec::new();
+    source::walk(&cargo::root(), &mut files);
+    let texts =
+        files.iter().filter_map(|path| Some((path.display().to_string(), fs::read_to_string(path).ok()?)));
+    holds("scripts", &scripts::check(texts));
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(cargo::root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}

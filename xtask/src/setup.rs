@@ -1,0 +1,105 @@
+//! What a fresh machine lacks: installed when this runs as root on a Debian-like system, named otherwise.
+//!
+//! Only what is missing is touched, and each thing is found by trying it, never by a package's name.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, bail};
+
+use crate::cargo;
+
+/// Something that builds or tests need: what for, how it is found, and Debian's package with it.
+struct Need {
+    package: &'static str,
+    purpose: &'static str,
+    present: fn() -> bool,
+}
+
+const NEEDS: &[Need] = &[
+    Need {
+        package: "gcc",
+        purpose: "links, and compiles SQLite and the decompressors",
+        present: || runs("cc", "--version"),
+    },
+    Need {
+        package: "musl-tools",
+        purpose: "the C compiler's wrapper for static binaries",
+        present: || runs("musl-gcc", "--version"),
+    },
+    Need {
+        package: "debian-archive-keyring",
+        purpose: "the keys against which `corral pack` checks Debian's signatures",
+        present: || Path::new("/usr/share/keyrings/debian-archive-keyring.gpg").exists(),
+    },
+    Need {
+        package: "ca-certificates",
+        purpose: "the certificates with which `corral pack` checks a mirror",
+        present: || Path::new("/etc/ssl/certs/ca-certificates.crt").exists(),
+    },
+    Need {
+        package: "python3-pip",
+        purpose: "the client by which `corral pack` fetches wheels",
+        present: || runs("uv", "--version") || runs("pip", "--version") || runs("pip3", "--version"),
+    },
+];
+
+/// Makes the machine ready, or fails with the line to type.
+pub fn run() -> Result<()> {
+    rust_target()?;
+    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.present)()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for need in &missing {
+        eprintln!("xtask: missing: {} ({})", need.package, need.purpose);
+    }
+    let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    if !runs("apt-get", "--version") {
+        bail!(
+            "install what these packages of Debian hold, by your distribution's means: {}",
+            packages.join(" ")
+        );
+    }
+    if !is_root() {
+        bail!(
+            "type this, then try again: sudo apt-get install --no-install-recommends {}",
+            packages.join(" ")
+        );
+    }
+    cargo::run(Command::new("apt-get").args(["update", "--quiet"]))?;
+    let mut install = Command::new("apt-get");
+    install.args(["install", "--yes", "--quiet", "--no-install-recommends"]).args(&packages);
+    cargo::run(install.env("DEBIAN_FRONTEND", "noninteractive"))?;
+    match missing.iter().find(|need| !(need.present)()) {
+        Some(need) => bail!("{} is installed and still does not work: {}", need.package, need.purpose),
+        None => Ok(()),
+    }
+}
+
+/// The standard library for the static target.
+fn rust_target() -> Result<()> {
+    let target = cargo::target();
+    let found = Command::new("rustc").args(["--print", "target-libdir", "--target", &target]).output()?;
+    if Path::new(String::from_utf8_lossy(&found.stdout).trim()).is_dir() {
+        return Ok(());
+    }
+    if !runs("rustup", "--version") {
+        bail!("rustc lacks the target {target}, and there is no rustup to add it: see https://rustup.rs");
+    }
+    cargo::run(Command::new("rustup").args(["target", "add", &target]))
+}
+
+/// True if this process may do everything that the machine's owner may.
+pub fn is_root() -> bool {
+    // The owner of /proc/self is this process's effective user.
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|status| status.uid() == 0)
+}
+
+/// True if the program can be started and succeeds with this one argument.
+pub fn runs(program: &str, argument: &str) -> bool {
+    let mut command = Command::new(program);
+    command.arg(argument).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}

@@ -142,8 +142,8 @@ impl Error {
     }
 
     /// An archive entry refused for `reason`; its name is shortened and made printable by `{:?}`.
-    pub(crate) fn entry(path: &[u8], reason: impl Into<String>) -> Self {
-        let entry = String::from_utf8_lossy(path).chars().take(200).collect();
+    pub(crate) fn entry(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
+        let entry = path.as_ref().to_string_lossy().chars().take(200).collect();
         Self::Entry { entry, reason: reason.into() }
     }
 

@@ -1,5 +1,8 @@
 use corral_spec::{Digest, ImageRef};
+use sha2::{Digest as _, Sha256};
 
+use crate::refs::Target;
+use crate::store::{Durable, read_small};
 use crate::{Error, ImageConfig, Store};
 
 /// An image that was found.
@@ -25,28 +28,162 @@ impl Image {
     }
 }
 
+/// sha256 of bytes in memory.
+pub(crate) fn digest_of(bytes: &[u8]) -> Digest {
+    Digest::from_bytes(Sha256::digest(bytes).into())
+}
+
 impl Store {
-    /// Finds an image by tag, by digest (of config or manifest), or by the unique beginning of its id.
+    /// Finds an image by tag, by digest (of config or manifest), or by the unique beginning of its id (two
+    /// hexadecimal digits or more). A tag that looks like the beginning of an id comes first, as in Docker.
     ///
     /// # Errors
     /// [`Error::NoSuchImage`], [`Error::AmbiguousId`], or what reading the store gives.
     pub fn resolve(&self, name: &str) -> Result<Image, Error> {
-        todo!("{name}")
+        let Target { id, manifest } = self.find(name)?.0;
+        let config = self.config(&id).map_err(|error| match error {
+            Error::NoSuchImage(_) => Error::NoSuchImage(name.to_owned()),
+            error => error,
+        })?;
+        Ok(Image { id, layers: config.rootfs.diff_ids.clone(), config, manifest })
     }
 
-    /// The config's bytes, verbatim.
+    /// The image a name stands for, and the reference if that is what the name was.
+    pub(crate) fn find(&self, name: &str) -> Result<(Target, Option<ImageRef>), Error> {
+        let missing = || Error::NoSuchImage(name.chars().take(300).collect());
+        let hex = name.strip_prefix("sha256:").unwrap_or(name);
+        if let Ok(digest) = Digest::from_hex(hex) {
+            return Ok((self.find_digest(&digest)?.ok_or_else(missing)?, None));
+        }
+        if let Ok(reference) = name.parse::<ImageRef>() {
+            if let Some(digest) = reference.digest() {
+                let target = self.find_digest(digest)?.ok_or_else(missing)?;
+                let name = reference.familiar_name();
+                let known = self.references(&target.id)?.iter().any(|known| known.familiar_name() == name);
+                return known.then_some((target, None)).ok_or_else(missing);
+            }
+            if let Some(target) = self.read_ref(&reference)? {
+                return Ok((target, Some(reference)));
+            }
+        }
+        let is_hex = hex.len() >= 2 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if !is_hex {
+            return Err(missing());
+        }
+        let mut found = self.images()?;
+        found.retain(|id| id.hex().starts_with(hex));
+        match found[..] {
+            [] => Err(missing()),
+            [id] => Ok((self.target(id)?.ok_or_else(missing)?, None)),
+            _ => Err(Error::AmbiguousId(hex.to_owned(), found.len())),
+        }
+    }
+
+    fn find_digest(&self, digest: &Digest) -> Result<Option<Target>, Error> {
+        if let Some(target) = self.target(*digest)? {
+            return Ok(Some(target));
+        }
+        for id in self.images()? {
+            match self.target(id)? {
+                Some(target) if target.manifest == Some(*digest) => return Ok(Some(target)),
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// The image's record: a manifest digest or nothing.
+    pub(crate) fn target(&self, id: Digest) -> Result<Option<Target>, Error> {
+        let record = read_small(&self.image_path(&id))?;
+        // A record emptied by a power cut is that of an image without manifest, which loses nothing.
+        Ok(record.map(|bytes| {
+            let manifest = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
+            Target { id, manifest }
+        }))
+    }
+
+    /// All image ids, in no order.
+    pub(crate) fn images(&self) -> Result<Vec<Digest>, Error> {
+        self.digests_in("images")
+    }
+
+    /// The names in a directory whose files are named by digest.
+    pub(crate) fn digests_in(&self, sub: &str) -> Result<Vec<Digest>, Error> {
+        let dir = self.sub(sub);
+        let fail = |e| Error::io("read", &dir, e);
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&dir).map_err(fail)? {
+            let name = entry.map_err(fail)?.file_name();
+            found.extend(name.to_str().and_then(|name| Digest::from_hex(name).ok()));
+        }
+        Ok(found)
+    }
+
+    /// The config's bytes, verbatim and verified.
     ///
     /// # Errors
-    /// [`Error::NoSuchImage`], or what reading the store gives.
+    /// [`Error::NoSuchImage`], [`Error::DigestMismatch`], or what reading the store gives.
     pub fn config_bytes(&self, id: &Digest) -> Result<Vec<u8>, Error> {
-        todo!("{id}")
+        self.read_blob(id)?.ok_or_else(|| Error::NoSuchImage(id.to_string()))
+    }
+
+    pub(crate) fn config(&self, id: &Digest) -> Result<ImageConfig, Error> {
+        parse_config(id, &self.config_bytes(id)?)
+    }
+
+    pub(crate) fn read_blob(&self, digest: &Digest) -> Result<Option<Vec<u8>>, Error> {
+        let path = self.blob_path(digest);
+        let Some(bytes) = read_small(&path)? else { return Ok(None) };
+        let got = digest_of(&bytes);
+        if got != *digest {
+            let what = format!("blob {} was changed on disk", path.display());
+            return Err(Error::DigestMismatch { what, expect: *digest, got });
+        }
+        Ok(Some(bytes))
     }
 
     /// Adds an image made of stored layers (bottom first, the same as in the config) and makes it durable.
+    /// Without a name it lives until the next gc: [`Store::tag`] it under the same [`crate::Lease`].
     ///
     /// # Errors
     /// [`Error::Config`] if the config does not parse or names other layers; [`Error::NoSuchLayer`].
     pub fn add_image(&self, config: &[u8], layers: &[Digest]) -> Result<Digest, Error> {
-        todo!("{config:?} {layers:?}")
+        self.add_image_as(config, layers, None)
     }
+
+    /// [`Store::add_image`] with the bytes of the manifest that it came with.
+    pub(crate) fn add_image_as(
+        &self,
+        config: &[u8],
+        layers: &[Digest],
+        manifest: Option<&[u8]>,
+    ) -> Result<Digest, Error> {
+        let id = digest_of(config);
+        if parse_config(&id, config)?.rootfs.diff_ids != layers {
+            return Err(Error::Config { id, reason: "its rootfs.diff_ids are not the layers given".into() });
+        }
+        if let Some(missing) = layers.iter().find(|layer| !self.has_layer(layer)) {
+            return Err(Error::NoSuchLayer(*missing));
+        }
+        let manifest_id = manifest.map(digest_of);
+        let known = self.target(id)?;
+        if known.is_some_and(|known| manifest_id.is_none() || known.manifest == manifest_id)
+            && self.read_blob(&id).is_ok_and(|blob| blob.is_some())
+            && layers.iter().all(|layer| self.is_synced(layer))
+        {
+            return Ok(id);
+        }
+        self.write_atomic(&self.blob_path(&id), config, Durable::No)?;
+        if let (Some(id), Some(bytes)) = (manifest_id, manifest) {
+            self.write_atomic(&self.blob_path(&id), bytes, Durable::No)?;
+        }
+        self.sync_layers(layers)?;
+        let record = manifest_id.map(|id| id.to_string()).unwrap_or_default();
+        self.write_atomic(&self.image_path(&id), record.as_bytes(), Durable::No)?;
+        Ok(id)
+    }
+}
+
+pub(crate) fn parse_config(id: &Digest, bytes: &[u8]) -> Result<ImageConfig, Error> {
+    serde_json::from_slice(bytes).map_err(|e| Error::Config { id: *id, reason: e.to_string() })
 }

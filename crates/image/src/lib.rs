@@ -30,6 +30,7 @@ mod config;
 mod entry;
 mod error;
 mod gc;
+mod header;
 mod history;
 mod image;
 mod import;
@@ -41,7 +42,10 @@ mod passwd;
 mod refs;
 mod remove;
 mod save;
+mod split;
+mod staging;
 mod store;
+mod tree;
 mod unpack;
 mod writer;
 

@@ -1,3 +1,5 @@
+use std::collections::{HashMap, HashSet};
+
 use corral_spec::{Digest, ImageRef};
 
 use crate::{Error, Store};
@@ -21,6 +23,33 @@ impl Store {
     /// # Errors
     /// What reading the store gives.
     pub fn list(&self) -> Result<Vec<ImageSummary>, Error> {
-        todo!()
+        let refs = self.all_refs()?;
+        let named: HashSet<Digest> = refs.iter().map(|(_, target)| target.id).collect();
+        let nameless = self.images()?.into_iter().filter(|id| !named.contains(id)).map(|id| (None, id));
+        let rows = refs.into_iter().map(|(name, target)| (Some(name), target.id)).chain(nameless);
+        let mut facts = HashMap::new();
+        let mut list = Vec::new();
+        for (reference, id) in rows {
+            let (created, size) = match facts.get(&id) {
+                Some(known) => known,
+                None => match self.facts(&id) {
+                    // Removed while we read.
+                    Err(Error::NoSuchImage(_)) => continue,
+                    found => facts.entry(id).or_insert(found?),
+                },
+            };
+            list.push(ImageSummary { reference, id, created: created.clone(), size: *size });
+        }
+        list.sort_by(|a, b| b.created.cmp(&a.created).then_with(|| a.reference.cmp(&b.reference)));
+        Ok(list)
+    }
+
+    fn facts(&self, id: &Digest) -> Result<(Option<String>, u64), Error> {
+        let config = self.config(id)?;
+        let mut size = 0;
+        for layer in &config.rootfs.diff_ids {
+            size += self.layer_size(layer)?;
+        }
+        Ok((config.created, size))
     }
 }

@@ -7,13 +7,15 @@ use crate::{Error, Store};
 pub struct Removed {
     /// `Untagged:` lines.
     pub untagged: Vec<ImageRef>,
-    /// `Deleted:` lines: the image, then its layers that no other image has.
+    /// `Deleted:` lines: the image, then its layers that no other image has, topmost first.
     pub deleted: Vec<Digest>,
 }
 
 impl Store {
     /// Takes the name away and, if it was the image's last and no container uses it, deletes the image.
-    /// By id: all names, with `force` if there is more than one.
+    /// By id: all names, with `force` if there is more than one. With `force`, the names of an image that a
+    /// container uses go too; the image itself stays until the container is gone (gc collects it then).
+    /// Layers stay for gc if somebody holds a lease.
     ///
     /// # Errors
     /// [`Error::NoSuchImage`], [`Error::Busy`], or what writing gives.
@@ -23,7 +25,51 @@ impl Store {
         force: bool,
         in_use: &dyn Fn(&Digest) -> bool,
     ) -> Result<Removed, Error> {
-        let _ = in_use;
-        todo!("{name} {force}")
+        let lock = self.lock()?;
+        let (target, reference) = self.find(name)?;
+        let busy = |reason: &str| Err(Error::Busy { name: name.to_owned(), reason: reason.to_owned() });
+        let mut names = self.references(&target.id)?;
+        let mut removed = Removed::default();
+        if let Some(reference) = reference
+            && names.len() > 1
+        {
+            self.untag_locked(&reference)?;
+            removed.untagged.push(reference);
+            return Ok(removed);
+        }
+        if names.len() > 1 && !force {
+            return busy("it has more than one name: remove them one by one, or use --force");
+        }
+        let used = in_use(&target.id);
+        if used && !force {
+            return busy("a container uses it: remove the container first, or use --force to drop the name");
+        }
+        for name in names.drain(..) {
+            self.untag_locked(&name)?;
+            removed.untagged.push(name);
+        }
+        if used {
+            return Ok(removed);
+        }
+        // Unreadable or not, the image goes; layers that only it knows of are then gc's.
+        let layers = self.config(&target.id).map(|config| config.rootfs.diff_ids).unwrap_or_default();
+        self.remove_record(&target.id)?;
+        removed.deleted.push(target.id);
+        if let Some(mut sweep) = self.sweep()? {
+            let (live_layers, live_blobs) = self.live()?;
+            for blob in [Some(target.id), target.manifest].into_iter().flatten() {
+                if !live_blobs.contains(&blob) {
+                    sweep.remove_blob(&blob)?;
+                }
+            }
+            for layer in layers.iter().rev() {
+                if !live_layers.contains(layer) && !removed.deleted.contains(layer) {
+                    sweep.remove_layer(layer)?;
+                    removed.deleted.push(*layer);
+                }
+            }
+            drop(lock);
+        }
+        Ok(removed)
     }
 }

@@ -1,7 +1,5 @@
 use std::io::Write;
 
-use corral_spec::Digest;
-
 use crate::{Error, Store};
 
 /// The form of a saved archive. Both hold an OCI layout.
@@ -22,15 +20,5 @@ impl Store {
     pub fn save(&self, images: &[&str], format: SaveFormat, out: impl Write) -> Result<(), Error> {
         let _ = out;
         todo!("{images:?} {format:?}")
-    }
-
-    /// Writes a stored layer's uncompressed tar and verifies it on the way.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchLayer`]; [`Error::DigestMismatch`] if the layer was changed; else as reading and
-    /// writing give.
-    pub fn layer_tar(&self, layer: &Digest, out: &mut dyn Write) -> Result<(), Error> {
-        let _ = out;
-        todo!("{layer}")
     }
 }

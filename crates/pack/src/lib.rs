@@ -26,6 +26,7 @@
 pub mod debian;
 mod error;
 mod options;
+mod python;
 mod report;
 mod step;
 mod tree;

@@ -1,0 +1,68 @@
+//! Unpacked bytes on their way into a layer, outside any hostile name.
+//!
+//! ```text
+//! STAGE/0  STAGE/1  STAGE/2 …   contents over 64 KiB, named by number; smaller ones stay in memory
+//! ```
+//!
+//! The directory goes when the value is dropped; one that a killed process left has a dead owner and is
+//! collected with the rest of the cache's `stage-` directories.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::Error;
+use crate::tree::Content;
+
+/// Contents at most this long are kept in memory.
+const SMALL: u64 = 64 << 10;
+
+/// A place for unpacked file contents.
+pub struct Stage {
+    dir: tempfile::TempDir,
+    next: AtomicU64,
+}
+
+impl Stage {
+    /// An empty stage below `parent`, which is made if missing.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn new(parent: &Path) -> Result<Self, Error> {
+        std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+        let dir = tempfile::Builder::new()
+            .prefix("stage-")
+            .tempdir_in(parent)
+            .map_err(Error::io("create a directory in", parent))?;
+        Ok(Self { dir, next: AtomicU64::new(0) })
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Keeps `size` bytes that `fill` hands to its sink.
+    ///
+    /// # Errors
+    /// [`Error::Io`], or what `fill` returned.
+    pub fn keep(
+        &self,
+        size: u64,
+        fill: &mut dyn FnMut(&mut dyn FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error>,
+    ) -> Result<Content, Error> {
+        if size <= SMALL {
+            let mut bytes = Vec::with_capacity(size as usize);
+            fill(&mut |piece| {
+                bytes.extend_from_slice(piece);
+                Ok(())
+            })?;
+            return Ok(Content::Bytes(bytes.into()));
+        }
+        let path = self.dir.path().join(self.next.fetch_add(1, Ordering::Relaxed).to_string());
+        let mut file = File::create_new(&path).map_err(Error::io("create", &path))?;
+        fill(&mut |piece| file.write_all(piece).map_err(Error::io("write", &path)))?;
+        Ok(Content::Host { path, offset: 0, size })
+    }
+}

@@ -1,1 +1,81 @@
-//! Room `engine`.
+//! The use-cases: what `corral` can do with containers, each verb a file. The only room that sees the
+//! image store, the state on disk and the runtime together.
+//!
+//! ```text
+//!                 create                start                      end
+//!  (nothing) ───────────────▶ created ─────────▶ running ─────────────────▶ exited ──remove──▶ (nothing)
+//!                                 ▲                 │ ▲ pause/unpause          │
+//!                                 │                 ▼ │                        │
+//!                                 │               paused                       │
+//!                                 └────────────────── start ◀──────────────────┘
+//! ```
+//!
+//! The state of a container is never stored: it follows from who holds its lock and which files are
+//! there ([`State`]). A process that was killed leaves a lock that nobody holds; [`Engine::collect`] finds it.
+//!
+//! What runs a container is another process: [`Engine::start`] re-executes this binary as `__monitor`,
+//! hands it the lock and one end of a socket, and returns the other end to wait on. Engine knows nothing
+//! of what travels there.
+//!
+//! Not here: decisions about what is allowed (`policy`), kernel calls (`runtime`), talk to people (`cli`).
+#![forbid(unsafe_code)]
+
+mod bind;
+mod collect;
+mod create;
+mod error;
+mod exec;
+mod find;
+mod host;
+mod name;
+mod plan;
+mod remove;
+mod signal;
+mod start;
+mod step;
+mod view;
+mod volume;
+mod wait;
+
+use corral_image::Store;
+use corral_state::Layout;
+
+pub use collect::Collected;
+pub use create::Prepared;
+pub use error::Error;
+pub use exec::ExecRequest;
+pub use host::architecture;
+pub use start::{MONITOR_CLIENT_FD, MONITOR_LOCK_FD, Started};
+pub use step::{Step, StepMount, StepOutcome};
+pub use view::{State, View};
+
+/// The label by which an image asks for a profile; it can only narrow.
+pub const PROFILE_LABEL: &str = "dev.corral.profile";
+
+/// The store and the state of one root directory.
+pub struct Engine {
+    layout: Layout,
+    store: Store,
+}
+
+impl Engine {
+    /// Opens the directories, making them if they are not there.
+    ///
+    /// # Errors
+    /// When a directory cannot be made or used.
+    pub fn open(layout: Layout) -> Result<Self, Error> {
+        layout.prepare()?;
+        let store = Store::open(layout.root())?;
+        Ok(Self { layout, store })
+    }
+
+    /// The image store.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Where things are.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+}

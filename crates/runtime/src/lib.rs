@@ -29,18 +29,39 @@
 //! The caller must be single-threaded when it calls [`create`] or [`exec`]: the child continues on a
 //! copy of the caller's memory.
 
+mod attach;
+mod caller;
 mod cgroup;
+mod channel;
+mod confine;
 mod create;
+mod detached;
 mod error;
 mod exec;
+mod idmap;
+mod init;
+mod inside;
 pub mod probe;
+mod program;
+mod process;
 mod running;
 pub mod seccomp;
 mod sys;
+mod terminal;
+mod tree;
 
 pub use cgroup::ControlGroup;
 pub use create::{Created, Io, create};
 pub use error::Error;
 pub use exec::exec;
+pub use process::find_process;
 pub use running::{Exec, ExitState, Running};
 pub use sys::signal;
+
+/// Writes a file of a kernel file system, which takes one write(2) or none.
+fn write_once(path: impl AsRef<std::path::Path>, text: &str) -> std::io::Result<()> {
+    use rustix::fs::{Mode, OFlags, open};
+    let fd = open(path.as_ref(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(&fd, text.as_bytes())?;
+    Ok(())
+}

@@ -42,6 +42,11 @@ impl Layout {
         &self.root
     }
 
+    /// The directory that ends with the boot.
+    pub fn run_root(&self) -> &Path {
+        &self.run
+    }
+
     /// Parent of the container directories.
     pub fn containers(&self) -> PathBuf {
         self.root.join("containers")

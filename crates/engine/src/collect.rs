@@ -1,0 +1,139 @@
+use std::collections::BTreeSet;
+
+use corral_runtime::ControlGroup;
+use corral_spec::record::{Exit, GENERATION, Status};
+use corral_spec::{ContainerId, Digest};
+use corral_state::{ContainerLock, read_record, write_record};
+
+use crate::wait::open_process;
+use crate::{Engine, Error, host};
+
+/// How many run directories a start looks at: enough that garbage never piles up, and few enough that
+/// the thousandth container starts as fast as the first.
+const GLANCE: usize = 16;
+
+/// What a collection took away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Containers whose monitor or maker was killed.
+    pub containers: usize,
+    /// Leases of containers that are gone.
+    pub leases: usize,
+}
+
+impl Engine {
+    /// Finds everything that killed processes left behind and cleans it up.
+    ///
+    /// # Errors
+    /// When the disk fails. Containers that someone works on are left alone.
+    pub fn collect(&self) -> Result<Collected, Error> {
+        let mut ids = self.layout.run_ids()?;
+        ids.extend(self.layout.container_ids()?);
+        ids.sort();
+        ids.dedup();
+        let mut collected = Collected::default();
+        for id in ids {
+            collected.containers += usize::from(self.collect_one(&id)?);
+        }
+        collected.leases = self.layout.collect_leases()?;
+        Ok(collected)
+    }
+
+    /// What a monitor does last, in its own place: takes down what its container held. The monitor's lock went with
+    /// it; if another command was faster, there is nothing left to do.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn reap(&self, id: &ContainerId) -> Result<(), Error> {
+        self.collect_one(id).map(drop)
+    }
+
+    /// The images that containers were made from.
+    ///
+    /// # Errors
+    /// When a record cannot be read: then nothing may be called unused.
+    pub fn images_in_use(&self) -> Result<BTreeSet<Digest>, Error> {
+        Ok(self.list()?.into_iter().map(|view| view.record.image).collect())
+    }
+
+    /// Removes image data that neither an image nor a container uses.
+    ///
+    /// # Errors
+    /// When the store or a record fails.
+    pub fn collect_images(&self) -> Result<corral_image::Collected, Error> {
+        let used = self.images_in_use()?;
+        Ok(self.store().gc(&|image| used.contains(image))?)
+    }
+
+    /// The bounded form for the way of `run`: looks at a few run directories only.
+    pub(crate) fn glance(&self) -> Result<(), Error> {
+        for id in self.layout.run_ids()?.into_iter().take(GLANCE) {
+            self.collect_one(&id)?;
+        }
+        Ok(())
+    }
+
+    /// Cleans up after one container if nobody holds its lock; true if there was something to do.
+    pub(crate) fn collect_one(&self, id: &ContainerId) -> Result<bool, Error> {
+        let dir = self.layout.container(id);
+        let has_run_dir = self.layout.run(id).exists();
+        if has_run_dir && self.layout.is_locked(id) {
+            return Ok(false);
+        }
+        // A record that cannot be read belongs to a container that exists: it is the user's to remove.
+        let record = match self.layout.container_record(id) {
+            Ok(record) => record,
+            Err(_) if !has_run_dir => return Ok(false),
+            Err(error) => return Err(error.into()),
+        };
+        let settled = record.as_ref().is_some_and(|record| {
+            !record.spec.remove && (dir.join("exit.json").exists() || !dir.join("started").exists())
+        });
+        if settled && !has_run_dir {
+            return Ok(false);
+        }
+        let Some(lock) = self.layout.try_lock(id)? else { return Ok(false) };
+        self.end_processes(id)?;
+        match self.layout.container_record(id)? {
+            Some(record) if !record.spec.remove => self.settle_dead(id, lock)?,
+            record => self.layout.remove_container(lock, id, record.as_ref())?,
+        }
+        Ok(true)
+    }
+
+    /// The processes died with their monitor (parent-death signal); what may be left are those that
+    /// another process joined, and the groups.
+    fn end_processes(&self, id: &ContainerId) -> Result<(), Error> {
+        let Some(status) = read_record::<Status>(&self.layout.run(id).join("status.json"))? else {
+            return Ok(());
+        };
+        if let Some(init) = open_process(&status.init)? {
+            match rustix::process::pidfd_send_signal(&init, rustix::process::Signal::KILL) {
+                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                Err(error) => return Err(Error::io("kill what a dead monitor left")(error.into())),
+            }
+        }
+        let group = ControlGroup::open(status.cgroup2.as_deref(), &status.cgroup1);
+        group.kill()?;
+        match group.remove().into_iter().next() {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+
+    fn settle_dead(&self, id: &ContainerId, lock: ContainerLock) -> Result<(), Error> {
+        let dir = self.layout.container(id);
+        if dir.join("started").exists() && !dir.join("exit.json").exists() {
+            let exit = Exit {
+                generation: GENERATION,
+                code: 137,
+                oom_killed: false,
+                error: "the monitor was killed, or the host went down".into(),
+                started_ns: 0,
+                finished_ns: host::now_ns(),
+            };
+            write_record(&dir.join("exit.json"), &exit, true)?;
+        }
+        Ok(self.layout.unlock(lock, id)?)
+    }
+}

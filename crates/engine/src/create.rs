@@ -1,0 +1,237 @@
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use corral_image::{Image, ResolvedUser, read_file};
+use corral_spec::record::{GENERATION, Launch, Mount};
+use corral_spec::{
+    ContainerId, ContainerName, ContainerSpec, MountSource, NetworkMode, ProfileName, UserNamespace, UserSpec,
+};
+use corral_state::{ContainerLock, ContainerRecord, IdSlot, write_record};
+
+use crate::plan::{self, Facts};
+use crate::{Engine, Error, PROFILE_LABEL, bind, host, name};
+
+/// A container that exists and is still locked by us: it can be started, or left.
+#[derive(Debug)]
+pub struct Prepared {
+    /// Identity.
+    pub id: ContainerId,
+    pub(crate) lock: ContainerLock,
+    pub(crate) remove: bool,
+}
+
+/// A passwd or group file larger than this many bytes is taken as an attack.
+const USER_FILE_LIMIT: u64 = 4 << 20;
+
+/// What a half-made container holds; given back if it is not finished.
+struct Half<'a> {
+    engine: &'a Engine,
+    id: ContainerId,
+    lock: Option<ContainerLock>,
+    name: Option<ContainerName>,
+    slot: Option<IdSlot>,
+}
+
+impl Engine {
+    /// Makes a container from an image: everything is decided, judged by the profile and written down; nothing
+    /// runs yet.
+    ///
+    /// # Errors
+    /// When the request contradicts the image, the profile or the host; nothing is left behind then.
+    pub fn create(&self, image: &Image, image_name: &str, spec: ContainerSpec) -> Result<Prepared, Error> {
+        self.create_with(image, image_name, spec, Vec::new())
+    }
+
+    /// As [`Engine::create`], with mounts of the engine's own after those that the user asked for.
+    pub(crate) fn create_with(
+        &self,
+        image: &Image,
+        image_name: &str,
+        spec: ContainerSpec,
+        extra: Vec<Mount>,
+    ) -> Result<Prepared, Error> {
+        self.glance()?;
+        // Nothing of the image may be collected between our look at it and our record of using it.
+        let _lease = self.store().lease()?;
+        if image.config.architecture != host::architecture() {
+            return Err(Error::Architecture {
+                image: image_name.to_owned(),
+                found: image.config.architecture.clone(),
+                host: host::architecture(),
+            });
+        }
+        let profile = self.profile(image, spec.profile)?;
+        let mut half = self.begin()?;
+        let id = half.id.clone();
+        if spec.userns == UserNamespace::Private {
+            half.slot = Some(self.layout().lease_ids(&id)?);
+        }
+        let name = half.lease_name(spec.name.clone())?;
+        let lowers = self.lowers(image);
+        let user = self.user(&spec, image, &lowers)?;
+        let facts = Facts {
+            id: &id,
+            image,
+            image_name,
+            profile,
+            binds: self.binds(&spec, &user)?,
+            user,
+            slot: half.slot,
+            lowers,
+            dir: self.layout().container(&id),
+            run_dir: self.layout().run(&id),
+            max_files: host::max_files(),
+        };
+        let mut launch = plan::launch(&facts, &spec)?;
+        launch.mounts.extend(extra);
+        self.make_files(&facts, &launch)?;
+        let record = ContainerRecord {
+            generation: GENERATION,
+            id: id.clone(),
+            name,
+            image: image.id,
+            image_name: image_name.to_owned(),
+            profile,
+            host_ids: half.slot.map(IdSlot::host),
+            created_ns: host::now_ns(),
+            spec,
+        };
+        write_record(&facts.dir.join("launch.json"), &launch, false)?;
+        write_record(&facts.dir.join("container.json"), &record, !record.spec.remove)?;
+        Ok(Prepared { id, lock: half.finish()?, remove: record.spec.remove })
+    }
+
+    /// Leaves a container that was made and shall not start now.
+    ///
+    /// # Errors
+    /// When its run directory cannot be removed.
+    pub fn leave(&self, prepared: Prepared) -> Result<ContainerId, Error> {
+        self.layout().unlock(prepared.lock, &prepared.id)?;
+        Ok(prepared.id)
+    }
+
+    fn begin(&self) -> Result<Half<'_>, Error> {
+        let id = host::new_id()?;
+        let lock = self.layout().lock(&id)?;
+        let half = Half { engine: self, id, lock: Some(lock), name: None, slot: None };
+        let dir = self.layout().container(&half.id);
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&dir)
+            .map_err(Error::io(format!("make {}", dir.display())))?;
+        Ok(half)
+    }
+
+    fn lowers(&self, image: &Image) -> Vec<PathBuf> {
+        image.layers.iter().rev().map(|layer| self.store().layer_dir(layer)).collect()
+    }
+
+    fn user(&self, spec: &ContainerSpec, image: &Image, lowers: &[PathBuf]) -> Result<ResolvedUser, Error> {
+        let wanted = match (&spec.user, image.config.config.user.as_str()) {
+            (Some(user), _) => Some(user.clone()),
+            (None, "") => None,
+            (None, text) => Some(text.parse().map_err(|error: corral_spec::UserError| {
+                Error::Invalid(format!("the image's user: {error}; choose another with -u"))
+            })?),
+        };
+        resolve_user(wanted.as_ref(), lowers)
+    }
+
+    /// One entry a mount of the spec, in its order: the host path and how its owners appear.
+    fn binds(&self, spec: &ContainerSpec, user: &ResolvedUser) -> Result<Vec<Option<plan::Bind>>, Error> {
+        let bind = |mount: &corral_spec::MountRequest| match &mount.source {
+            MountSource::Tmpfs { .. } => Ok(None),
+            MountSource::Bind(path) => {
+                let ids = bind::owners(path, mount.read_only, spec.userns, user)?;
+                Ok(Some(plan::Bind { source: path.as_path().to_path_buf(), ids }))
+            }
+            MountSource::Volume(name) => {
+                let ids = match spec.userns {
+                    UserNamespace::Private => corral_spec::record::BindIds::Container,
+                    UserNamespace::Host => corral_spec::record::BindIds::Unmapped,
+                };
+                Ok(Some(plan::Bind { source: self.volume(name)?, ids }))
+            }
+        };
+        spec.mounts.iter().map(bind).collect()
+    }
+
+    fn make_files(&self, facts: &Facts<'_>, launch: &Launch) -> Result<(), Error> {
+        let make_dir = |path: &Path| {
+            std::fs::DirBuilder::new()
+                .mode(0o700)
+                .create(path)
+                .map_err(Error::io(format!("make {}", path.display())))
+        };
+        make_dir(&launch.root.writable)?;
+        make_dir(&launch.root.writable.join("upper"))?;
+        make_dir(&launch.root.writable.join("work"))?;
+        let etc = plan::etc_dir(facts);
+        make_dir(&etc)?;
+        let resolv_conf = (launch.network == NetworkMode::Host).then(host::resolv_conf);
+        for (file, text) in plan::etc_files(launch, resolv_conf.as_deref()) {
+            std::fs::write(etc.join(file), text).map_err(Error::io(format!("write {file}")))?;
+        }
+        Ok(())
+    }
+
+    /// The profile that an image and a flag lead to, for listings and questions before a start.
+    ///
+    /// # Errors
+    /// [`Error::Denied`] for a label that names no profile.
+    pub fn profile(&self, image: &Image, flag: Option<ProfileName>) -> Result<ProfileName, Error> {
+        Ok(corral_policy::effective_profile(flag, label(image), false)?)
+    }
+}
+
+impl Half<'_> {
+    fn lease_name(&mut self, wanted: Option<ContainerName>) -> Result<ContainerName, Error> {
+        let layout = self.engine.layout();
+        let name = match wanted {
+            Some(name) => {
+                layout.lease_name(&name, &self.id)?;
+                name
+            }
+            None => loop {
+                let name = name::invent()?;
+                match layout.lease_name(&name, &self.id) {
+                    Ok(()) => break name,
+                    Err(corral_state::Error::NameTaken { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            },
+        };
+        self.name = Some(name.clone());
+        Ok(name)
+    }
+
+    fn finish(mut self) -> Result<ContainerLock, Error> {
+        self.lock.take().ok_or_else(|| Error::Invalid("the container was finished twice".into()))
+    }
+}
+
+impl Drop for Half<'_> {
+    /// Gives everything back. A failure here is left to the next collection, which finds the same.
+    fn drop(&mut self) {
+        let Some(lock) = self.lock.take() else { return };
+        let layout = self.engine.layout();
+        if let Some(name) = &self.name {
+            drop(layout.release_name(name, &self.id));
+        }
+        if let Some(slot) = self.slot {
+            drop(layout.release_ids(slot, &self.id));
+        }
+        drop(layout.remove_container(lock, &self.id, None));
+    }
+}
+
+fn label(image: &Image) -> Option<&str> {
+    image.config.config.labels.get(PROFILE_LABEL).map(String::as_str)
+}
+
+/// Looks a user up in the passwd and group of a stack of layers, topmost first; without a name it is root.
+pub(crate) fn resolve_user(user: Option<&UserSpec>, layers: &[PathBuf]) -> Result<ResolvedUser, Error> {
+    const ROOT: UserSpec = UserSpec { user: corral_spec::UserPart::Id(0), group: None };
+    let lookup = |path: &str| read_file(layers, Path::new(path), USER_FILE_LIMIT);
+    Ok(corral_image::resolve_user(user.unwrap_or(&ROOT), &lookup)?)
+}

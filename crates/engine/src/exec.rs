@@ -1,0 +1,81 @@
+use corral_runtime::{Exec, Io};
+use corral_spec::record::{Launch, Process};
+use corral_spec::{AbsPath, ContainerId, EnvVar, UserSpec};
+
+use crate::{Engine, Error, State};
+
+/// A further process for a running container.
+#[derive(Clone, Debug, Default)]
+pub struct ExecRequest {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Added to the container's environment; the later wins.
+    pub env: Vec<EnvVar>,
+    /// Another user than the container's.
+    pub user: Option<UserSpec>,
+    /// Another working directory than the container's.
+    pub workdir: Option<AbsPath>,
+    /// Whether it has a terminal.
+    pub tty: bool,
+    /// Whether its standard input is kept open.
+    pub stdin: bool,
+}
+
+impl Engine {
+    /// Starts a process in a running container, under the same confinement. The caller is its parent and pumps
+    /// its input and output.
+    ///
+    /// # Errors
+    /// [`Error::WrongState`] when the container does not run or is paused; the runtime's when the program cannot be
+    /// executed.
+    pub fn exec(&self, id: &ContainerId, request: &ExecRequest, io: Io) -> Result<Exec, Error> {
+        let Some(view) = self.view(id)? else { return Err(Error::NoContainer(id.to_string())) };
+        let status = match view.state {
+            State::Running(status) => status,
+            state => {
+                return Err(Error::WrongState {
+                    name: view.record.name.to_string(),
+                    state: state.as_str(),
+                    way_out: "exec needs a running container",
+                });
+            }
+        };
+        let launch = self.launch(id)?;
+        let process = self.process(&launch, request)?;
+        Ok(corral_runtime::exec(&launch, &status, &process, io)?)
+    }
+
+    fn process(&self, launch: &Launch, request: &ExecRequest) -> Result<Process, Error> {
+        if request.argv.is_empty() {
+            return Err(Error::Invalid("exec needs a command".into()));
+        }
+        let mut process = launch.process.clone();
+        process.argv.clone_from(&request.argv);
+        process.tty = request.tty;
+        process.stdin = request.stdin;
+        process.init = false;
+        if let Some(workdir) = &request.workdir {
+            process.workdir = workdir.clone();
+        }
+        if let Some(user) = &request.user {
+            let mut layers = vec![launch.root.writable.join("upper")];
+            layers.extend(launch.root.lowers.iter().cloned());
+            let user = crate::create::resolve_user(Some(user), &layers)?;
+            (process.uid, process.gid, process.groups) = (user.uid, user.gid, user.groups);
+            set(&mut process.env, "HOME", &user.home);
+        }
+        if request.tty {
+            set(&mut process.env, "TERM", "xterm");
+        }
+        for EnvVar { name, value } in &request.env {
+            set(&mut process.env, name, value);
+        }
+        Ok(process)
+    }
+}
+
+/// Sets a variable, replacing the one of that name.
+pub(crate) fn set(env: &mut Vec<String>, name: &str, value: &str) {
+    env.retain(|entry| entry.split_once('=').map_or(entry.as_str(), |(known, _)| known) != name);
+    env.push(format!("{name}={value}"));
+}

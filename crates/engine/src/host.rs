@@ -1,0 +1,47 @@
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use corral_spec::ContainerId;
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use crate::Error;
+
+/// Nanoseconds since the epoch.
+pub(crate) fn now_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}
+
+/// Bytes from the kernel's random number generator.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    let mut filled = 0;
+    while filled < N {
+        filled += getrandom(&mut bytes[filled..], GetRandomFlags::empty())
+            .map_err(|errno| Error::io("read random numbers")(errno.into()))?;
+    }
+    Ok(bytes)
+}
+
+pub(crate) fn new_id() -> Result<ContainerId, Error> {
+    random().map(ContainerId::from_random)
+}
+
+/// The host's processor as OCI images name it (GOARCH).
+pub const fn architecture() -> &'static str {
+    if cfg!(target_arch = "x86_64") {
+        "amd64"
+    } else if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        std::env::consts::ARCH
+    }
+}
+
+/// The hard limit of open files that this process passes on.
+pub(crate) fn max_files() -> u64 {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum.unwrap_or(u64::MAX)
+}
+
+/// The host's resolver configuration; empty where there is none.
+pub(crate) fn resolv_conf() -> String {
+    std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
+}

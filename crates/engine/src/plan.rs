@@ -1,0 +1,414 @@
+//! What was asked and what the image, the profile and the host say, made into a [`Launch`] that leaves
+//! nothing undecided. Pure: the facts are gathered before (`create.rs`), the result is applied after.
+
+use std::path::PathBuf;
+
+use corral_image::{Image, ResolvedUser};
+use corral_policy::{CapabilitySet, Profile, confinement, judge_launch};
+use corral_runtime::seccomp;
+use corral_spec::record::{
+    BindIds, Cgroup, Confinement, GENERATION, IdMap, Launch, Log, Mount, MountKind, Process, Root,
+};
+use corral_spec::{
+    AbsPath, ContainerId, ContainerSpec, Entrypoint, MountRequest, MountSource, NetworkMode, ProfileName,
+    Signal, Ulimit,
+};
+use corral_state::{ID_RANGE, IdSlot};
+
+use crate::Error;
+use crate::exec::set;
+
+/// What the plan needs to know of the world.
+pub(crate) struct Facts<'a> {
+    pub(crate) id: &'a ContainerId,
+    pub(crate) image: &'a Image,
+    pub(crate) image_name: &'a str,
+    pub(crate) profile: ProfileName,
+    /// Who the first process runs as.
+    pub(crate) user: ResolvedUser,
+    /// Leased host ids; none with the host's user namespace.
+    pub(crate) slot: Option<IdSlot>,
+    /// Unpacked layers, topmost first.
+    pub(crate) lowers: Vec<PathBuf>,
+    /// One entry a mount of the spec, none for a tmpfs.
+    pub(crate) binds: Vec<Option<Bind>>,
+    /// The container's lasting directory.
+    pub(crate) dir: PathBuf,
+    /// The container's run directory.
+    pub(crate) run_dir: PathBuf,
+    /// The caller's hard limit of open files.
+    pub(crate) max_files: u64,
+}
+
+/// A host path and how its owners appear inside.
+pub(crate) struct Bind {
+    pub(crate) source: PathBuf,
+    pub(crate) ids: BindIds,
+}
+
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const STOP_TIMEOUT_MS: u64 = 10_000;
+const LOG: Log = Log { max_size: 32 << 20, max_files: 3 };
+/// Open files: programs that size tables by the soft limit stay small, servers may raise it (systemd's
+/// reasoning for its own default), as far as the caller's own hard limit.
+const SOFT_FILES: u64 = 65_536;
+const HARD_FILES: u64 = 1_048_576;
+/// /dev holds links and empty files only.
+const DEV_BYTES: u64 = 64 << 10;
+
+/// Decides everything, and has the profile judge the result.
+pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, Error> {
+    let profile = confinement(facts.profile);
+    let read_only = spec.read_only || profile.read_only_root;
+    let network = spec.network.unwrap_or(profile.network);
+    let capabilities = profile
+        .capabilities
+        .adjust(&spec.cap_add, &spec.cap_drop)
+        .map_err(|error| Error::Invalid(error.to_string()))?;
+    let hostname = spec.hostname.clone().unwrap_or_else(|| facts.id.short().to_owned());
+    let launch = Launch {
+        generation: GENERATION,
+        id: facts.id.clone(),
+        root: Root {
+            lowers: facts.lowers.clone(),
+            // Only mount points are ever made in the layer of a read-only root: it needs no disk.
+            writable: if read_only { &facts.run_dir } else { &facts.dir }.join("writable"),
+            volatile: spec.remove,
+            read_only,
+        },
+        mounts: mounts(facts, spec, &profile, network, read_only)?,
+        devices: paths(profile.devices)?,
+        links: links()?,
+        masked_paths: paths(profile.masked_paths)?,
+        readonly_paths: paths(profile.readonly_paths)?,
+        ids: facts.slot.map(|slot| IdMap { host: slot.host(), count: ID_RANGE }),
+        network,
+        cgroup: Cgroup {
+            memory: spec.limits.memory.map(|size| size.0).or(profile.limits.memory),
+            cpu_millis: spec.limits.cpus.map(|cpus| cpus.millis()).or(profile.limits.cpu_millis),
+            pids: Some(spec.limits.pids.unwrap_or(profile.limits.pids)),
+        },
+        process: process(facts, spec, &hostname)?,
+        hostname,
+        confinement: Confinement {
+            capabilities: capabilities.numbers(),
+            no_new_privileges: profile.no_new_privileges,
+            seccomp: Some(filter(&profile, capabilities)?),
+            userns: spec.userns,
+        },
+        log: LOG,
+        stop_signal: stop_signal(facts, spec)?,
+        stop_timeout_ms: spec.stop_timeout.map_or(STOP_TIMEOUT_MS, |timeout| timeout.as_millis() as u64),
+        remove: spec.remove,
+    };
+    judge_launch(facts.profile, &launch)?;
+    Ok(launch)
+}
+
+/// The files of /etc that are the container's own.
+pub(crate) fn etc_files(launch: &Launch, host_resolv_conf: Option<&str>) -> [(&'static str, String); 3] {
+    let name = &launch.hostname;
+    [
+        ("hostname", format!("{name}\n")),
+        (
+            "hosts",
+            format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{name}\n"),
+        ),
+        ("resolv.conf", host_resolv_conf.unwrap_or_default().to_owned()),
+    ]
+}
+
+fn filter(
+    profile: &Profile,
+    capabilities: CapabilitySet,
+) -> Result<Vec<corral_spec::record::BpfInstruction>, Error> {
+    let arch = seccomp::Arch::NATIVE.ok_or_else(|| {
+        Error::Invalid(format!("no system call table for this processor ({})", std::env::consts::ARCH))
+    })?;
+    seccomp::compile(&profile.syscalls(capabilities), arch).map_err(|error| Error::Invalid(error.to_string()))
+}
+
+fn paths(texts: &[&str]) -> Result<Vec<AbsPath>, Error> {
+    texts.iter().map(|text| path(text)).collect()
+}
+
+fn path(text: &str) -> Result<AbsPath, Error> {
+    AbsPath::new(text).map_err(|error| Error::Invalid(error.to_string()))
+}
+
+fn links() -> Result<Vec<(AbsPath, String)>, Error> {
+    const LINKS: [(&str, &str); 6] = [
+        ("/dev/fd", "/proc/self/fd"),
+        ("/dev/stdin", "/proc/self/fd/0"),
+        ("/dev/stdout", "/proc/self/fd/1"),
+        ("/dev/stderr", "/proc/self/fd/2"),
+        ("/dev/core", "/proc/kcore"),
+        ("/dev/ptmx", "pts/ptmx"),
+    ];
+    LINKS.iter().map(|(at, target)| Ok((path(at)?, (*target).to_owned()))).collect()
+}
+
+/// The kernel's file systems, the profile's memory, the container's files of /etc, then what the user asked
+/// for, parents before children.
+fn mounts(
+    facts: &Facts<'_>,
+    spec: &ContainerSpec,
+    profile: &Profile,
+    network: NetworkMode,
+    read_only: bool,
+) -> Result<Vec<Mount>, Error> {
+    let mount = |target: &str, kind, read_only, no_exec| {
+        Ok::<_, Error>(Mount { target: path(target)?, kind, read_only, no_exec })
+    };
+    let shm = spec.limits.shm.map_or(profile.limits.shm, |size| size.0);
+    let mut mounts = vec![
+        mount("/proc", MountKind::Proc, false, true)?,
+        mount("/dev", MountKind::Tmpfs { size: Some(DEV_BYTES), mode: 0o755 }, false, true)?,
+        mount("/dev/pts", MountKind::Devpts, false, true)?,
+        mount("/dev/shm", MountKind::Tmpfs { size: Some(shm), mode: 0o1777 }, false, true)?,
+        mount("/dev/mqueue", MountKind::Mqueue, false, true)?,
+    ];
+    // sysfs shows the devices of a network namespace and belongs to its owner: with the host's, a user
+    // namespace may not mount it, and the container does without.
+    if network == NetworkMode::None || facts.slot.is_none() {
+        mounts.push(mount("/sys", MountKind::Sysfs, true, true)?);
+    }
+    let asked = |target: &str| spec.mounts.iter().any(|mount| mount.target.as_path().as_os_str() == target);
+    for tmpfs in profile.tmpfs.iter().filter(|tmpfs| !asked(tmpfs.target)) {
+        let kind = MountKind::Tmpfs { size: Some(tmpfs.size), mode: tmpfs.mode };
+        mounts.push(mount(tmpfs.target, kind, false, false)?);
+    }
+    let ids = || if facts.slot.is_some() { BindIds::Container } else { BindIds::Unmapped };
+    for file in ["hostname", "hosts", "resolv.conf"] {
+        let kind = MountKind::Bind { source: etc_dir(facts).join(file), ids: ids() };
+        mounts.push(mount(&format!("/etc/{file}"), kind, read_only, true)?);
+    }
+    mounts.extend(asked_mounts(facts, spec)?);
+    Ok(mounts)
+}
+
+fn asked_mounts(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Vec<Mount>, Error> {
+    let mut mounts: Vec<Mount> = Vec::new();
+    for (request, bind) in spec.mounts.iter().zip(&facts.binds) {
+        if mounts.iter().any(|known| known.target == request.target) {
+            return Err(Error::Invalid(format!("duplicate mount point: {}", request.target)));
+        }
+        mounts.push(asked_mount(request, bind.as_ref())?);
+    }
+    mounts.sort_by_key(|mount| mount.target.as_path().components().count());
+    Ok(mounts)
+}
+
+fn asked_mount(request: &MountRequest, bind: Option<&Bind>) -> Result<Mount, Error> {
+    let kind = match (&request.source, bind) {
+        (MountSource::Tmpfs { size, mode }, _) => {
+            MountKind::Tmpfs { size: size.map(|size| size.0), mode: mode.unwrap_or(0o1777) }
+        }
+        (_, Some(bind)) => MountKind::Bind { source: bind.source.clone(), ids: bind.ids.clone() },
+        (_, None) => return Err(Error::Invalid(format!("mount {} was not looked at", request.target))),
+    };
+    Ok(Mount { target: request.target.clone(), kind, read_only: request.read_only, no_exec: false })
+}
+
+/// Where the container's own files of /etc are kept.
+pub(crate) fn etc_dir(facts: &Facts<'_>) -> PathBuf {
+    facts.dir.join("etc")
+}
+
+fn process(facts: &Facts<'_>, spec: &ContainerSpec, hostname: &str) -> Result<Process, Error> {
+    let image = &facts.image.config.config;
+    let workdir = match (&spec.workdir, image.working_dir.as_str()) {
+        (Some(dir), _) => dir.clone(),
+        (None, "") => path("/")?,
+        (None, dir) => {
+            path(dir).map_err(|error| Error::Invalid(format!("the image's working directory: {error}")))?
+        }
+    };
+    Ok(Process {
+        argv: argv(facts, spec)?,
+        env: env(facts, spec, hostname),
+        workdir,
+        uid: facts.user.uid,
+        gid: facts.user.gid,
+        groups: facts.user.groups.clone(),
+        tty: spec.tty,
+        stdin: spec.interactive,
+        init: spec.init,
+        ulimits: ulimits(facts, spec),
+    })
+}
+
+/// `--entrypoint` takes the image's command away too, as Docker does.
+fn argv(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Vec<String>, Error> {
+    let image = &facts.image.config.config;
+    let mut argv = match &spec.entrypoint {
+        Entrypoint::Image => image.entrypoint.clone(),
+        Entrypoint::Reset => Vec::new(),
+        Entrypoint::Program(program) => vec![program.clone()],
+    };
+    if spec.command.is_empty() && spec.entrypoint == Entrypoint::Image {
+        argv.extend(image.cmd.iter().cloned());
+    } else {
+        argv.extend(spec.command.iter().cloned());
+    }
+    if argv.is_empty() {
+        return Err(Error::NoCommand(facts.image_name.to_owned()));
+    }
+    if argv.iter().any(|word| word.contains('\0')) {
+        return Err(Error::Invalid("the command contains a NUL byte".into()));
+    }
+    Ok(argv)
+}
+
+fn env(facts: &Facts<'_>, spec: &ContainerSpec, hostname: &str) -> Vec<String> {
+    let mut env =
+        vec![format!("PATH={PATH}"), format!("HOSTNAME={hostname}"), format!("HOME={}", facts.user.home)];
+    if spec.tty {
+        env.push("TERM=xterm".into());
+    }
+    // An image is hostile input: what is not NAME=VALUE is no variable.
+    for entry in &facts.image.config.config.env {
+        match entry.split_once('=') {
+            Some((name, value)) if !name.is_empty() && !entry.contains('\0') => set(&mut env, name, value),
+            _ => {}
+        }
+    }
+    for variable in &spec.env {
+        set(&mut env, &variable.name, &variable.value);
+    }
+    env
+}
+
+fn ulimits(facts: &Facts<'_>, spec: &ContainerSpec) -> Vec<Ulimit> {
+    let hard = HARD_FILES.min(facts.max_files);
+    let defaults = [
+        Ulimit { name: "nofile".into(), soft: SOFT_FILES.min(hard), hard },
+        // A core dump would be piped into the host's handler, outside the container.
+        Ulimit { name: "core".into(), soft: 0, hard: 0 },
+    ];
+    let asked = |limit: &Ulimit| spec.limits.ulimits.iter().any(|asked| asked.name == limit.name);
+    defaults.into_iter().filter(|limit| !asked(limit)).chain(spec.limits.ulimits.iter().cloned()).collect()
+}
+
+fn stop_signal(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Signal, Error> {
+    match (spec.stop_signal, facts.image.config.config.stop_signal.as_str()) {
+        (Some(signal), _) => Ok(signal),
+        (None, "") => Ok(Signal::TERM),
+        (None, text) => {
+            text.parse().map_err(|error| Error::Invalid(format!("the image's stop signal: {error}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corral_image::ImageConfig;
+    use corral_spec::{ByteSize, ContainerSpec, Digest, EnvVar};
+
+    fn image(edit: impl FnOnce(&mut ImageConfig)) -> Image {
+        let mut config = ImageConfig {
+            architecture: crate::architecture().into(),
+            os: "linux".into(),
+            ..Default::default()
+        };
+        config.config.entrypoint = vec!["/entry".into()];
+        config.config.cmd = vec!["default".into()];
+        edit(&mut config);
+        Image { id: Digest::from_bytes([1; 32]), config, layers: Vec::new(), manifest: None }
+    }
+
+    fn plan(image: &Image, profile: ProfileName, spec: &ContainerSpec) -> Result<Launch, Error> {
+        let id = ContainerId::from_random([9; 32]);
+        let facts = Facts {
+            id: &id,
+            image,
+            image_name: "test",
+            profile,
+            user: ResolvedUser { uid: 1000, gid: 1000, groups: Vec::new(), home: "/home/agent".into() },
+            slot: IdSlot::of_host(0x4000_0000),
+            lowers: vec!["/layers/a".into()],
+            binds: spec.mounts.iter().map(|_| None).collect(),
+            dir: "/root/c".into(),
+            run_dir: "/run/c".into(),
+            max_files: 4096,
+        };
+        launch(&facts, spec)
+    }
+
+    #[test]
+    fn entrypoint_and_command_combine_as_docker_does() {
+        let check = |entrypoint: Entrypoint, command: &[&str], expect: &[&str]| {
+            let command = command.iter().map(|word| (*word).to_owned()).collect();
+            let spec = ContainerSpec { entrypoint, command, ..ContainerSpec::default() };
+            let argv = plan(&image(|_| {}), ProfileName::Standard, &spec).map(|launch| launch.process.argv);
+            assert_eq!(argv.unwrap_or_default(), expect);
+        };
+        check(Entrypoint::Image, &[], &["/entry", "default"]);
+        check(Entrypoint::Image, &["x"], &["/entry", "x"]);
+        check(Entrypoint::Program("/bin/sh".into()), &[], &["/bin/sh"]);
+        check(Entrypoint::Program("/bin/sh".into()), &["-c"], &["/bin/sh", "-c"]);
+        check(Entrypoint::Reset, &["x"], &["x"]);
+        check(Entrypoint::Reset, &[], &[]);
+    }
+
+    #[test]
+    fn the_environment_is_whole_and_the_user_wins() {
+        let image = image(|config| {
+            config.config.env = vec!["PATH=/bin".into(), "A=image".into(), "junk".into(), "=x".into()]
+        });
+        let spec = ContainerSpec {
+            env: vec![EnvVar { name: "A".into(), value: "user".into() }],
+            ..Default::default()
+        };
+        let launch = plan(&image, ProfileName::Standard, &spec).expect("plan");
+        let id = &launch.id;
+        assert_eq!(
+            launch.process.env,
+            [
+                format!("HOSTNAME={}", id.short()),
+                "HOME=/home/agent".into(),
+                "PATH=/bin".into(),
+                "A=user".into()
+            ]
+        );
+    }
+
+    #[test]
+    fn an_agent_is_read_only_and_bounded() {
+        let launch = plan(&image(|_| {}), ProfileName::Agent, &ContainerSpec::default()).expect("plan");
+        assert!(launch.root.read_only && launch.root.writable.starts_with("/run/c"));
+        assert!(launch.confinement.capabilities.is_empty());
+        assert!(
+            launch.cgroup.memory.is_some()
+                && launch.cgroup.cpu_millis.is_some()
+                && launch.cgroup.pids.is_some()
+        );
+        let spec = ContainerSpec { network: Some(NetworkMode::Host), ..Default::default() };
+        assert!(matches!(plan(&image(|_| {}), ProfileName::Agent, &spec), Err(Error::Denied(_))));
+    }
+
+    #[test]
+    fn user_mounts_come_last_parents_first_and_replace_the_profiles() {
+        let tmpfs = |target: &str| MountRequest {
+            source: MountSource::Tmpfs { size: Some(ByteSize(4096)), mode: None },
+            target: AbsPath::new(target).expect("absolute"),
+            read_only: false,
+        };
+        let spec =
+            ContainerSpec { mounts: vec![tmpfs("/a/b"), tmpfs("/tmp"), tmpfs("/a")], ..Default::default() };
+        let launch = plan(&image(|_| {}), ProfileName::Agent, &spec).expect("plan");
+        let targets: Vec<String> = launch.mounts.iter().map(|mount| mount.target.to_string()).collect();
+        assert_eq!(targets[targets.len() - 3..], ["/tmp", "/a", "/a/b"]);
+        assert_eq!(targets.iter().filter(|target| *target == "/tmp").count(), 1);
+        let twice = ContainerSpec { mounts: vec![tmpfs("/a"), tmpfs("/a")], ..Default::default() };
+        assert!(plan(&image(|_| {}), ProfileName::Standard, &twice).is_err());
+    }
+
+    #[test]
+    fn limits_never_exceed_the_hosts() {
+        let launch = plan(&image(|_| {}), ProfileName::Standard, &ContainerSpec::default()).expect("plan");
+        let nofile = launch.process.ulimits.iter().find(|limit| limit.name == "nofile").expect("nofile");
+        assert_eq!((nofile.soft, nofile.hard), (4096, 4096));
+    }
+}

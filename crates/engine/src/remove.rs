@@ -1,0 +1,38 @@
+use corral_spec::ContainerId;
+
+use crate::{Engine, Error, State};
+
+impl Engine {
+    /// Removes a container. A running one is refused, or killed first if `force`.
+    ///
+    /// # Errors
+    /// [`Error::WrongState`] for a running container without `force`.
+    pub fn remove(&self, id: &ContainerId, force: bool) -> Result<(), Error> {
+        let Some(view) = self.view(id)? else { return Err(Error::NoContainer(id.to_string())) };
+        if let State::Running(_) | State::Paused(_) = view.state {
+            if !force {
+                return Err(Error::WrongState {
+                    name: view.record.name.to_string(),
+                    state: view.state.as_str(),
+                    way_out: "stop the container before removing it, or use --force",
+                });
+            }
+            self.kill_now(id)?;
+        }
+        self.discard(id)
+    }
+
+    /// Takes a container that does not run off the disk. Not being there is no error: a monitor and a client
+    /// may both come to remove a `--rm` container.
+    ///
+    /// # Errors
+    /// When someone else works on it, or the disk fails.
+    pub fn discard(&self, id: &ContainerId) -> Result<(), Error> {
+        if !self.layout.container(id).exists() && !self.layout.run(id).exists() {
+            return Ok(());
+        }
+        let lock = self.layout.lock(id)?;
+        let record = self.layout.container_record(id).unwrap_or_default();
+        Ok(self.layout.remove_container(lock, id, record.as_ref())?)
+    }
+}

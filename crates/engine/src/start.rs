@@ -1,0 +1,90 @@
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Command, Stdio};
+
+use corral_spec::ContainerId;
+use corral_state::ContainerLock;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use crate::{Engine, Error, Prepared, State};
+
+/// The descriptor at which a monitor finds its client's socket: standard input, because a safe program can
+/// pass the three standard descriptors and no others.
+pub const MONITOR_CLIENT_FD: i32 = 0;
+/// The descriptor at which a monitor finds the container's lock, held already.
+pub const MONITOR_LOCK_FD: i32 = 1;
+
+/// A container whose monitor has been started.
+#[derive(Debug)]
+pub struct Started {
+    /// Which.
+    pub id: ContainerId,
+    /// Our end of the monitor's client socket: it says when the program runs, what it writes, how it ends.
+    pub client: OwnedFd,
+}
+
+impl Engine {
+    /// Starts a container that exists and does not run.
+    ///
+    /// # Errors
+    /// [`Error::WrongState`] when it is paused or running.
+    pub fn start(&self, id: &ContainerId) -> Result<Started, Error> {
+        let Some(view) = self.view(id)? else { return Err(Error::NoContainer(id.to_string())) };
+        match view.state {
+            State::Created | State::Exited(_) => {}
+            State::Dead => {
+                self.collect_one(id)?;
+            }
+            State::Busy | State::Running(_) | State::Paused(_) => {
+                return Err(Error::WrongState {
+                    name: view.record.name.to_string(),
+                    state: view.state.as_str(),
+                    way_out: "it has been started already",
+                });
+            }
+        }
+        let lock = self.layout.lock(id)?;
+        match std::fs::remove_file(self.layout.container(id).join("exit.json")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("remove the last exit record")(error));
+            }
+            _ => {}
+        }
+        self.start_prepared(Prepared { id: id.clone(), lock, remove: view.record.spec.remove })
+    }
+
+    /// Starts what [`Engine::create`] has just made, under the lock that it still holds.
+    ///
+    /// # Errors
+    /// When the monitor cannot be executed.
+    pub fn start_prepared(&self, prepared: Prepared) -> Result<Started, Error> {
+        let Prepared { id, lock, remove } = prepared;
+        let dir = self.layout.container(&id);
+        // A --rm container needs no mark: without its lock it is garbage, started or not.
+        if !remove {
+            std::fs::write(dir.join("started"), "").map_err(Error::io("mark the container as started"))?;
+        }
+        let client = self.spawn_monitor(&id, lock)?;
+        Ok(Started { id, client })
+    }
+
+    fn spawn_monitor(&self, id: &ContainerId, lock: ContainerLock) -> Result<OwnedFd, Error> {
+        let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .map_err(|errno| Error::io("make a socket pair")(errno.into()))?;
+        let lock = lock.as_fd().try_clone_to_owned().map_err(Error::io("pass the container's lock"))?;
+        // The child is not waited for: it outlives this command, or is reaped with it.
+        Command::new("/proc/self/exe")
+            .arg("__monitor")
+            .arg(self.layout.container(id))
+            .arg(self.layout.run(id))
+            .env_clear()
+            .env("CORRAL_ROOT", self.layout.root())
+            .env("CORRAL_RUN", self.layout.run_root())
+            .current_dir("/")
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::from(lock))
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(Error::io("execute the container's monitor"))?;
+        Ok(ours)
+    }
+}

@@ -1,0 +1,95 @@
+use corral_spec::ContainerId;
+use corral_spec::record::{Exit, Status};
+use corral_state::{ContainerRecord, read_record};
+
+use crate::{Engine, Error};
+
+/// A container as it is now.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// What it is.
+    pub record: ContainerRecord,
+    /// Where it stands.
+    pub state: State,
+}
+
+/// Where a container stands; follows from its lock and its files.
+#[derive(Clone, Debug)]
+pub enum State {
+    /// Made, never started.
+    Created,
+    /// Someone is starting or removing it at this moment.
+    Busy,
+    /// Its monitor lives.
+    Running(Status),
+    /// Its monitor lives, its processes are frozen.
+    Paused(Status),
+    /// It ended.
+    Exited(Exit),
+    /// Its monitor was killed; the next collection ends it.
+    Dead,
+}
+
+impl State {
+    /// Docker's word for it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Busy => "busy",
+            Self::Running(_) => "running",
+            Self::Paused(_) => "paused",
+            Self::Exited(_) => "exited",
+            Self::Dead => "dead",
+        }
+    }
+
+    /// The monitor's word on a running or paused container.
+    pub const fn status(&self) -> Option<&Status> {
+        match self {
+            Self::Running(status) | Self::Paused(status) => Some(status),
+            _ => None,
+        }
+    }
+}
+
+impl Engine {
+    /// The container as it is now; none if it does not exist.
+    ///
+    /// # Errors
+    /// When its records cannot be read.
+    pub fn view(&self, id: &ContainerId) -> Result<Option<View>, Error> {
+        let Some(record) = self.layout.container_record(id)? else { return Ok(None) };
+        Ok(Some(View { state: self.state(id)?, record }))
+    }
+
+    /// All containers, newest first. Half-made ones are not containers.
+    ///
+    /// # Errors
+    /// When a directory cannot be read. A single damaged record is reported with its path.
+    pub fn list(&self) -> Result<Vec<View>, Error> {
+        let mut views = Vec::new();
+        for id in self.layout.container_ids()? {
+            views.extend(self.view(&id)?);
+        }
+        views.sort_by_key(|view| std::cmp::Reverse(view.record.created_ns));
+        Ok(views)
+    }
+
+    fn state(&self, id: &ContainerId) -> Result<State, Error> {
+        let dir = self.layout.container(id);
+        // The lock is looked at before and the exit record after: a container that ends in between is
+        // seen as exited, never as dead.
+        if self.layout.is_locked(id) {
+            return Ok(match read_record::<Status>(&self.layout.run(id).join("status.json"))? {
+                Some(status) if status.paused => State::Paused(status),
+                Some(status) => State::Running(status),
+                None => State::Busy,
+            });
+        }
+        match read_record::<Exit>(&dir.join("exit.json"))? {
+            Some(exit) => Ok(State::Exited(exit)),
+            None if dir.join("started").exists() => Ok(State::Dead),
+            None => Ok(State::Created),
+        }
+    }
+}

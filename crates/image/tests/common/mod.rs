@@ -1,6 +1,8 @@
 //! Stores in temporary directories, and small images to put into them.
 #![allow(dead_code)] // Each test program uses its part.
 
+pub mod tar;
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -61,4 +63,9 @@ pub fn image_of(store: &Store, files: &[(&str, &[u8])], name: Option<&str>) -> D
         store.tag(&id, &name.parse().expect("name")).expect("tag");
     }
     id
+}
+
+pub fn sha256(bytes: &[u8]) -> Digest {
+    use sha2::Digest as _;
+    Digest::from_bytes(sha2::Sha256::digest(bytes).into())
 }

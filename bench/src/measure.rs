@@ -17,7 +17,20 @@ pub struct Sample {
 
 /// Runs a command once; an error if it fails, with what it said.
 pub fn sample(fixture: &Fixture, words: &[String]) -> Result<Sample> {
-    let mut command = Command::new(fixture.scratch.join("measure"));
+    sample_within(fixture, &[], words)
+}
+
+/// The same below a wrapper that is not measured: the command line that the meter is appended to.
+pub fn sample_within(fixture: &Fixture, wrapper: &[String], words: &[String]) -> Result<Sample> {
+    let meter = fixture.scratch.join("measure");
+    let mut command = match wrapper {
+        [] => Command::new(meter),
+        [program, rest @ ..] => {
+            let mut command = Command::new(program);
+            command.args(rest).arg(meter);
+            command
+        }
+    };
     fixture.environment(command.args(words)).stdin(Stdio::null());
     let output = command.output().context("programs/measure")?;
     let said = String::from_utf8_lossy(&output.stderr);

@@ -12,6 +12,8 @@ use crate::fixture::{self, Fixture, IMAGE};
 pub struct Contestant {
     /// Its name in the table.
     pub name: &'static str,
+    /// What it is started through, outside of the measurement.
+    pub wrapper: Vec<String>,
     /// What it is asked to do.
     pub words: Vec<String>,
     /// What the figure does not hold.
@@ -24,18 +26,15 @@ pub fn contestants(fixture: &Fixture) -> Result<Vec<Contestant>> {
     let memory = "/dev/shm/corral-bench";
     fs::create_dir_all(memory)?;
     let mut all = vec![
-        Contestant { name: "floor", words: floor(fixture, &disk), note: "upper directory on disk" },
-        Contestant {
-            name: "floor (tmpfs)",
-            words: floor(fixture, memory),
-            note: "upper directory in memory",
-        },
+        contestant("floor", floor(fixture, &disk), "upper directory on disk"),
+        contestant("floor (tmpfs)", floor(fixture, memory), "upper directory in memory"),
         corral(fixture),
     ];
     let bundle = bundle(fixture)?;
     for (name, words, note) in peers(fixture, &bundle) {
         if installed(&words[0]) {
-            all.push(Contestant { name, words, note });
+            let wrapper = if name == "crun" { without_cgroup2() } else { Vec::new() };
+            all.push(Contestant { wrapper, ..contestant(name, words, note) });
         } else {
             eprintln!("  {name}: not installed");
         }
@@ -46,7 +45,21 @@ pub fn contestants(fixture: &Fixture) -> Result<Vec<Contestant>> {
 /// Corral with all its defaults.
 pub fn corral(fixture: &Fixture) -> Contestant {
     let words = fixture.words(&["run", "--rm", "--network", "none", IMAGE, "/true"]);
-    Contestant { name: "corral", words, note: "user namespace, limits, seccomp, monitor" }
+    contestant("corral", words, "user namespace, limits, seccomp, monitor")
+}
+
+fn contestant(name: &'static str, words: Vec<String>, note: &'static str) -> Contestant {
+    Contestant { name, wrapper: Vec::new(), words, note }
+}
+
+/// crun refuses a cgroup2 mount beside v1 controllers, so it gets a mount namespace that lacks it.
+fn without_cgroup2() -> Vec<String> {
+    let hybrid = "/sys/fs/cgroup/unified";
+    if !fs::exists(hybrid).unwrap_or(false) {
+        return Vec::new();
+    }
+    let script = format!("umount {hybrid} && exec \"$@\"");
+    ["unshare", "--mount", "sh", "-c", &script, "sh"].map(str::to_owned).to_vec()
 }
 
 fn floor(fixture: &Fixture, scratch: &str) -> Vec<String> {

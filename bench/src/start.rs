@@ -15,18 +15,24 @@ pub fn run(fixture: &Fixture, runs: usize) -> Result<Vec<Figure>> {
     let mut failed = HashMap::new();
     let mut contestants = peers::contestants(fixture)?;
     // One run of each warms caches, and shows who cannot run here at all.
-    contestants.retain(|contestant| match measure::sample(fixture, &contestant.words) {
-        Ok(_) => true,
-        Err(error) => {
-            eprintln!("  {}: cannot run here: {error:#}", contestant.name);
-            failed.insert(contestant.name, format!("{error:#}"));
-            false
+    contestants.retain(|contestant| {
+        match measure::sample_within(fixture, &contestant.wrapper, &contestant.words) {
+            Ok(_) => true,
+            Err(error) => {
+                eprintln!("  {}: cannot run here: {error:#}", contestant.name);
+                failed.insert(contestant.name, format!("{error:#}"));
+                false
+            }
         }
     });
     let mut samples: HashMap<&str, Vec<Sample>> = HashMap::new();
     for _ in 0..runs {
         for contestant in &contestants {
-            samples.entry(contestant.name).or_default().push(measure::sample(fixture, &contestant.words)?);
+            samples.entry(contestant.name).or_default().push(measure::sample_within(
+                fixture,
+                &contestant.wrapper,
+                &contestant.words,
+            )?);
         }
     }
     let medians: HashMap<&str, Sample> =

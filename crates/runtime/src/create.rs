@@ -1,15 +1,24 @@
 //! From a launch to a child that waits one step before execve.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 
-use corral_spec::record::Launch;
+use corral_spec::NetworkMode;
+use corral_spec::record::{Launch, ProcessName};
+use rustix::process::Pid;
 
-use crate::{Error, Running};
+use crate::caller::{Caller, process_name};
+use crate::channel::{Channel, Message, Word};
+use crate::detached::Detached;
+use crate::inside::Inside;
+use crate::running::Child;
+use crate::sys::{Forked, fork};
+use crate::terminal::give_pipes;
+use crate::{ControlGroup, Error, Running, confine, idmap};
 
 /// The container's ends of its standard streams.
 #[derive(Debug)]
 pub enum Io {
-    /// Any descriptors: pipes, files, /dev/null.
+    /// Any descriptors: pipes, files, /dev/null. A pipe is given to the container's user.
     Pipes {
         /// Descriptor 0.
         stdin: OwnedFd,
@@ -29,16 +38,17 @@ pub struct Created {
     /// The terminal's master side, for [`Io::Terminal`]; take it before [`start`](Self::start).
     pub console: Option<OwnedFd>,
     running: Running,
+    channel: Channel,
 }
 
 impl Created {
     /// The first process, which waits.
-    pub fn name(&self) -> corral_spec::record::ProcessName {
+    pub fn name(&self) -> ProcessName {
         self.running.name()
     }
 
     /// The container's control group.
-    pub fn cgroup(&self) -> &crate::ControlGroup {
+    pub fn cgroup(&self) -> &ControlGroup {
         self.running.cgroup()
     }
 
@@ -47,7 +57,11 @@ impl Created {
     /// # Errors
     /// [`Error::Exec`] with the kernel's reason; the container is gone then.
     pub fn start(self) -> Result<Running, Error> {
-        todo!()
+        let Self { running, channel, .. } = self;
+        match go(&channel) {
+            Ok(()) => Ok(running),
+            Err(cause) => Err(cause.with_left(running.cleanup())),
+        }
     }
 }
 
@@ -56,6 +70,81 @@ impl Created {
 ///
 /// # Errors
 /// Any [`Error`]; nothing is left behind then, or [`Error::HalfMade`] says what.
-pub fn create(_launch: &Launch, _io: Io) -> Result<Created, Error> {
-    todo!()
+pub fn create(launch: &Launch, io: Io) -> Result<Created, Error> {
+    let caller = Caller::inspect()?;
+    launch.ids.map_or(Ok(()), idmap::check)?;
+    let host_id = |id: u32| launch.ids.map_or(id, |ids| ids.host.saturating_add(id));
+    give_pipes(&io, host_id(launch.process.uid), host_id(launch.process.gid))?;
+    let group = ControlGroup::create(&launch.cgroup, &format!("corral-{}", launch.id.short()))?;
+    let (child, channel) = match spawn(launch, io, caller, &group) {
+        Ok(spawned) => spawned,
+        Err(cause) => return Err(cause.with_left(group.remove())),
+    };
+    let mut running = Running::new(child, group);
+    match prepare(launch, &mut running, &channel) {
+        Ok(console) => Ok(Created { console, running, channel }),
+        Err(cause) => Err(cause.with_left(running.cleanup())),
+    }
+}
+
+/// Makes the child, which runs [`Inside::run`].
+fn spawn(launch: &Launch, io: Io, caller: Caller, group: &ControlGroup) -> Result<(Child, Channel), Error> {
+    let entrance = group.entrance()?;
+    let (parent, child) = Channel::pair()?;
+    // The cgroup namespace is made by the child, once it is in its groups.
+    let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    if launch.ids.is_some() {
+        flags |= libc::CLONE_NEWUSER;
+    }
+    if launch.network == NetworkMode::None {
+        flags |= libc::CLONE_NEWNET;
+    }
+    match fork(flags, entrance.v2.as_ref().map(AsFd::as_fd)).map_err(Error::Namespaces)? {
+        Forked::Child => {
+            drop(parent);
+            Inside { launch, io, channel: child, entrance, caller }.run()
+        }
+        Forked::Parent { pid, pidfd } => Ok((Child::new(pid, pidfd), parent)),
+    }
+}
+
+/// The parent's share, while the child sets itself up; then the child's word that it is ready.
+fn prepare(launch: &Launch, running: &mut Running, channel: &Channel) -> Result<Option<OwnedFd>, Error> {
+    let pid = running.process.name.pid;
+    running.process.name = process_name(pid)?;
+    confine::limit(Pid::from_raw(pid), &launch.process.ulimits)?;
+    let userns = match launch.ids {
+        Some(ids) => {
+            idmap::map_container(pid, ids)?;
+            Some(idmap::namespace_of(pid)?)
+        }
+        None => None,
+    };
+    let detached = Detached::make(launch, userns.as_ref().map(AsFd::as_fd))?;
+    if let Err(error) = channel.send_mounts(&detached.fds()) {
+        // A child that gave up has said why.
+        return Err(answer(channel, "setting up")?.failure().unwrap_or(Error::inside("send the mounts", error)));
+    }
+    drop(detached);
+    let message = answer(channel, "setting up")?;
+    match message.failure() {
+        Some(error) => Err(error),
+        None => Ok(message.fds.into_iter().next()),
+    }
+}
+
+/// The child's next message; end of file means that it died.
+pub(crate) fn answer(channel: &Channel, act: &'static str) -> Result<Message, Error> {
+    let message = channel.receive().map_err(|error| Error::inside("talk to the container's first process", error))?;
+    message.ok_or(Error::Died { act })
+}
+
+/// Releases the child; end of file means that its program runs.
+pub(crate) fn go(channel: &Channel) -> Result<(), Error> {
+    let talk = |error| Error::inside("talk to the container's first process", error);
+    channel.send(Word::Go, &[], &[]).map_err(talk)?;
+    match channel.receive().map_err(talk)?.and_then(|message| message.failure()) {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
 }

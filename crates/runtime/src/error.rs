@@ -128,6 +128,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// A step inside the namespaces, or between the two processes, failed.
+    pub(crate) fn inside(act: impl Into<String>, source: impl Into<io::Error>) -> Self {
+        Self::Inside { act: act.into(), source: source.into() }
+    }
+
+    /// The same failure, and what its teardown could not remove.
+    pub(crate) fn with_left(self, left: Vec<Error>) -> Self {
+        if left.is_empty() { self } else { Self::HalfMade { cause: Box::new(self), left } }
+    }
+
     /// The exit code that Docker gives: 127 for a program that does not exist, 126 for one that
     /// cannot be executed, 125 otherwise.
     pub fn exit_code(&self) -> u8 {

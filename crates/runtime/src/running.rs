@@ -1,17 +1,21 @@
 //! A process tree that runs: waiting, signals, the end.
 
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use corral_spec::Signal;
 use corral_spec::record::ProcessName;
+use rustix::process::{WaitId, WaitIdOptions, waitid};
 
+use crate::sys::pidfd_kill;
 use crate::{ControlGroup, Error};
 
 /// A started container. Dropped without [`cleanup`](Self::cleanup) it is killed all the same.
 #[derive(Debug)]
 pub struct Running {
     pub(crate) process: Child,
-    pub(crate) group: ControlGroup,
+    group: ControlGroup,
+    cleaned: bool,
 }
 
 /// A process that joined a running container. Dropped, it is killed if it still runs.
@@ -84,7 +88,43 @@ impl Running {
     /// Kills whatever is left, reaps the first process and removes the control groups. Runs to the end
     /// and returns what failed on the way.
     pub fn cleanup(mut self) -> Vec<Error> {
-        todo!("{:?}", self.process.ended.take())
+        self.clean()
+    }
+
+    pub(crate) fn new(process: Child, group: ControlGroup) -> Self {
+        Self { process, group, cleaned: false }
+    }
+
+    fn clean(&mut self) -> Vec<Error> {
+        self.cleaned = true;
+        let mut left = Vec::new();
+        if let Err(error) = self.group.kill() {
+            left.push(error);
+        }
+        // Without a group that kills, its first process takes the pid namespace along.
+        if self.process.ended.is_none() {
+            left.extend(self.process.signal(Signal::KILL).err());
+            left.extend(self.process.wait().err());
+        }
+        left.extend(self.group.remove());
+        left
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if !self.cleaned {
+            // Whoever wanted to hear of failures calls cleanup; the next command collects the rest.
+            drop(self.clean());
+        }
+    }
+}
+
+impl Drop for Exec {
+    fn drop(&mut self) {
+        if self.process.ended.is_none() {
+            drop(self.process.signal(Signal::KILL).and_then(|()| self.process.wait()));
+        }
     }
 }
 
@@ -117,11 +157,39 @@ impl Exec {
 }
 
 impl Child {
-    fn wait(&mut self) -> Result<ExitState, Error> {
-        todo!()
+    /// A child just made; its start time is not known yet.
+    pub(crate) fn new(pid: i32, pidfd: OwnedFd) -> Self {
+        Self { pidfd, name: ProcessName { pid, start_ticks: 0 }, ended: None }
     }
 
-    fn signal(&self, _signal: Signal) -> Result<(), Error> {
-        todo!()
+    pub(crate) fn wait(&mut self) -> Result<ExitState, Error> {
+        if let Some(ended) = self.ended {
+            return Ok(ended);
+        }
+        let fail = |source: io::Error| Error::Process { pid: self.name.pid, act: "wait for it", source };
+        let status = loop {
+            match waitid(WaitId::PidFd(self.pidfd.as_fd()), WaitIdOptions::EXITED) {
+                Err(rustix::io::Errno::INTR) => {}
+                Ok(Some(status)) => break status,
+                Ok(None) => return Err(fail(io::ErrorKind::WouldBlock.into())),
+                Err(errno) => return Err(fail(errno.into())),
+            }
+        };
+        let ended = match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => ExitState::Code(code as u8),
+            (None, Some(signal)) => ExitState::Signal(
+                Signal::try_from(signal).map_err(|_| fail(io::ErrorKind::InvalidData.into()))?,
+            ),
+            (None, None) => return Err(fail(io::ErrorKind::InvalidData.into())),
+        };
+        self.ended = Some(ended);
+        Ok(ended)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) -> Result<(), Error> {
+        match pidfd_kill(self.pidfd.as_fd(), signal.number()) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            result => result.map_err(|source| Error::Process { pid: self.name.pid, act: "signal it", source }),
+        }
     }
 }

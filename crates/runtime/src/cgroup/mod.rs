@@ -1,8 +1,38 @@
 //! A container's control groups, on cgroup v1, v2 and hybrid hosts.
+//!
+//! ```text
+//! v2       OWN/corral-ID            placement (CLONE_INTO_CGROUP), kill, freeze, all limits
+//! hybrid   OWN/corral-ID (cgroup2)  placement, kill, freeze, and limits whose controller is there
+//!          OWN/corral-ID (v1)       one a hierarchy that carries another limit
+//! v1       OWN/corral-ID (freezer)  kill, freeze; and as above
+//! ```
+//!
+//! OWN is the caller's own group in each hierarchy, so that a limit on the caller holds for the
+//! container too. On cgroup2 a group with processes cannot have children with controllers: then it is
+//! the nearest group above, provided none that is passed has a limit of its own.
+//!
+//! Removal is by path and idempotent: whoever reads the paths from a record can finish what a dead
+//! process left.
 
+mod files;
+mod hierarchy;
+mod plan;
+
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use corral_spec::record::Cgroup;
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Error;
+use hierarchy::Hierarchies;
+use plan::{Bound, Group, Presence};
+
+/// How long dying processes may hold a group, and a frozen state may take.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The control groups of one container: its cgroup2 directory where the host has one (kill, freeze,
 /// placement, limits), and a cgroup v1 directory for each v1 controller in use.
@@ -12,7 +42,37 @@ pub struct ControlGroup {
     v1: Vec<PathBuf>,
 }
 
+/// Open descriptors through which a child enters a group.
+pub(crate) struct Entrance {
+    /// The cgroup2 directory, for CLONE_INTO_CGROUP.
+    pub(crate) v2: Option<OwnedFd>,
+    /// The `tasks` file of each v1 group. Writing `0` there moves the writing thread itself, which alone
+    /// spares the kernel's RCU grace period (kernel/cgroup/cgroup.c, cgroup_procs_write_start).
+    pub(crate) v1: Vec<OwnedFd>,
+}
+
 impl ControlGroup {
+    /// Makes the groups and sets their limits. If it fails nothing is left.
+    pub(crate) fn create(limits: &Cgroup, name: &str) -> Result<Self, Error> {
+        let found = Hierarchies::detect()?;
+        let (in_v2, in_v1): (Vec<Bound>, Vec<Bound>) =
+            Bound::of(limits).into_iter().partition(|bound| offered(&found, bound.controller()));
+        let mut groups = Vec::new();
+        if let Some(place) = &found.v2 {
+            let controllers: Vec<_> = in_v2.iter().map(|bound| bound.controller()).collect();
+            let dir = plan::v2_parent(place, &controllers)?.join(name);
+            groups.push(Group { dir, values: in_v2.into_iter().flat_map(Bound::v2).collect() });
+        }
+        let mut made = Self { v2: found.v2.as_ref().map(|_| groups[0].dir.clone()), v1: Vec::new() };
+        let v1 = plan::v1_groups(&found, &in_v1, name)?;
+        made.v1 = v1.iter().map(|group| group.dir.clone()).collect();
+        groups.extend(v1);
+        match groups.iter().try_for_each(Group::apply) {
+            Ok(()) => Ok(made),
+            Err(cause) => Err(cause.with_left(made.remove())),
+        }
+    }
+
     /// The groups that a [`Status`](corral_spec::record::Status) names. Nothing is opened yet, so that
     /// groups already gone can be collected too.
     pub fn open(cgroup2: Option<&Path>, cgroup1: &[PathBuf]) -> Self {
@@ -29,20 +89,54 @@ impl ControlGroup {
         &self.v1
     }
 
+    /// Opens the way in for a child.
+    pub(crate) fn entrance(&self) -> Result<Entrance, Error> {
+        let open = |path: PathBuf, flags: OFlags| {
+            openat(CWD, &path, flags | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|source| Error::Group { act: "open", path, source: source.into() })
+        };
+        let v2 = self.v2.as_ref().map(|dir| open(dir.clone(), OFlags::PATH | OFlags::DIRECTORY)).transpose()?;
+        let v1 = self.v1.iter().map(|dir| open(dir.join("tasks"), OFlags::WRONLY)).collect::<Result<_, _>>()?;
+        Ok(Entrance { v2, v1 })
+    }
+
     /// Sends SIGKILL to every process in the group.
     ///
     /// # Errors
-    /// [`Error::Group`].
+    /// [`Error::Group`]; a group that is gone is no error.
     pub fn kill(&self) -> Result<(), Error> {
-        todo!()
+        if let Some(dir) = &self.v2 {
+            let path = dir.join("cgroup.kill");
+            match files::write(&path, "1") {
+                Ok(()) => return Ok(()),
+                // Before Linux 5.14 the file is missing; without the directory nobody is left.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && dir.exists() => {}
+                Err(error) if gone(&error) => return Ok(()),
+                Err(source) => return Err(Error::Group { act: "write", path, source }),
+            }
+        }
+        match self.v2.as_ref().or(self.v1.first()) {
+            Some(dir) => kill_each(dir),
+            None => Ok(()),
+        }
     }
 
     /// Freezes every process in the group and returns once all are frozen.
     ///
     /// # Errors
-    /// [`Error::Group`].
+    /// [`Error::Group`], with `TimedOut` when a process sits in the kernel for over two seconds.
     pub fn freeze(&self) -> Result<(), Error> {
-        todo!()
+        let (path, value) = self.freezer("1", "FROZEN")?;
+        files::set(path.clone(), value)?;
+        let deadline = Instant::now() + PATIENCE;
+        while !self.is_at_rest()? {
+            if Instant::now() > deadline {
+                return Err(Error::Group { act: "freeze", path, source: io::ErrorKind::TimedOut.into() });
+            }
+            // A v1 freezer goes from FREEZING to FROZEN only when it is looked at.
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        Ok(())
     }
 
     /// Lets the processes go on.
@@ -50,7 +144,8 @@ impl ControlGroup {
     /// # Errors
     /// [`Error::Group`].
     pub fn thaw(&self) -> Result<(), Error> {
-        todo!()
+        let (path, value) = self.freezer("0", "THAWED")?;
+        files::set(path, value)
     }
 
     /// Whether the group is frozen or on the way there.
@@ -58,7 +153,9 @@ impl ControlGroup {
     /// # Errors
     /// [`Error::Group`].
     pub fn frozen(&self) -> Result<bool, Error> {
-        todo!()
+        let (path, _) = self.freezer("", "")?;
+        let text = files::read(&path)?;
+        Ok(!matches!(text.trim(), "0" | "THAWED"))
     }
 
     /// Whether the kernel killed a process of the group for its memory limit.
@@ -66,12 +163,135 @@ impl ControlGroup {
     /// # Errors
     /// [`Error::Group`].
     pub fn oom_killed(&self) -> Result<bool, Error> {
-        todo!()
+        let v1 = self.v1.iter().map(|dir| dir.join("memory.oom_control"));
+        let v2 = self.v2.iter().map(|dir| dir.join("memory.events"));
+        for path in v1.chain(v2) {
+            match std::fs::read_to_string(&path) {
+                Ok(text) if files::keyed(&text, "oom_kill").is_some_and(|kills| kills > 0) => return Ok(true),
+                Ok(_) => {}
+                Err(error) if gone(&error) => {}
+                Err(source) => return Err(Error::Group { act: "read", path, source }),
+            }
+        }
+        Ok(false)
     }
 
     /// Removes the directories; those already gone are no error. Waits a moment for processes that are
     /// just dying. Runs to the end and returns what failed.
     pub fn remove(&self) -> Vec<Error> {
-        todo!()
+        let remove = |dir: &PathBuf| {
+            remove_tree(dir).map_err(|source| Error::Group { act: "remove", path: dir.clone(), source }).err()
+        };
+        self.v2.iter().chain(&self.v1).filter_map(remove).collect()
     }
+
+    /// The file that freezes, and the spelling of a value for it.
+    fn freezer<'v>(&self, v2: &'v str, v1: &'v str) -> Result<(PathBuf, &'v str), Error> {
+        if let Some(dir) = &self.v2 {
+            return Ok((dir.join("cgroup.freeze"), v2));
+        }
+        match self.v1.iter().map(|dir| dir.join("freezer.state")).find(|path| path.exists()) {
+            Some(path) => Ok((path, v1)),
+            None => Err(Error::Group {
+                act: "find the freezer of",
+                path: self.v1.first().cloned().unwrap_or_default(),
+                source: io::ErrorKind::NotFound.into(),
+            }),
+        }
+    }
+
+    fn is_at_rest(&self) -> Result<bool, Error> {
+        match &self.v2 {
+            Some(dir) => Ok(files::keyed(&files::read(&dir.join("cgroup.events"))?, "frozen") == Some(1)),
+            None => Ok(files::read(&self.freezer("", "")?.0)?.trim() == "FROZEN"),
+        }
+    }
+}
+
+impl Group {
+    fn apply(&self) -> Result<(), Error> {
+        std::fs::create_dir(&self.dir).map_err(|source| Error::Group {
+            act: "create",
+            path: self.dir.clone(),
+            source,
+        })?;
+        for (file, value, presence) in &self.values {
+            let path = self.dir.join(file);
+            match files::write(&path, value) {
+                Err(error) if *presence == Presence::SwapAccounting && gone(&error) => without_swap()?,
+                result => result.map_err(|source| Error::Group { act: "write", path, source })?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether cgroup2 offers the controller at the caller's place or above.
+fn offered(found: &Hierarchies, controller: &str) -> bool {
+    found.v2.as_ref().is_some_and(|place| {
+        std::fs::read_to_string(place.mount.join("cgroup.controllers"))
+            .is_ok_and(|text| text.split_ascii_whitespace().any(|name| name == controller))
+    })
+}
+
+/// A memory bound without swap accounting holds only while there is no swap.
+fn without_swap() -> Result<(), Error> {
+    let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
+    if swaps.lines().count() <= 1 {
+        return Ok(());
+    }
+    let reason = "the kernel does not account swap; boot with swapaccount=1 or turn swap off".to_owned();
+    Err(Error::Limit { limit: "memory", reason })
+}
+
+/// Kills by number until none is left; the group's pids cannot be reused while it is being listed
+/// faster than they die, and a stray one is refused by the next listing.
+fn kill_each(dir: &Path) -> Result<(), Error> {
+    let path = dir.join("cgroup.procs");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let listed = match std::fs::read_to_string(&path) {
+            Ok(listed) => listed,
+            Err(error) if gone(&error) => return Ok(()),
+            Err(source) => return Err(Error::Group { act: "read", path, source }),
+        };
+        let pids: Vec<_> = listed.lines().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)).collect();
+        if pids.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(Error::Group { act: "empty", path, source: io::ErrorKind::TimedOut.into() });
+        }
+        for pid in pids {
+            match kill_process(pid, Signal::KILL) {
+                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                Err(source) => return Err(Error::Group { act: "kill the processes of", path, source: source.into() }),
+            }
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// rmdir, with a moment's patience for dying processes and with the groups below it.
+fn remove_tree(dir: &Path) -> io::Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match std::fs::remove_dir(dir) {
+            Ok(()) => return Ok(()),
+            Err(error) if gone(&error) => return Ok(()),
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline => {
+                for entry in std::fs::read_dir(dir)?.flatten() {
+                    if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                        remove_tree(&entry.path())?;
+                    }
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn gone(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ENODEV))
 }

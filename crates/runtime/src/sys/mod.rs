@@ -5,13 +5,17 @@
 
 mod confine;
 mod mount;
+mod probe;
 mod process;
+pub mod signal;
 
 pub(crate) use confine::{Landlock, filter, install_seccomp, landlock_abi};
 pub(crate) use mount::{AttrChange, mount_setattr};
+#[cfg(test)]
+pub(crate) use probe::attempt;
 pub(crate) use process::{
-    CStrings, Forked, block_signals, close_range, execve, exit, fork, loopback_up, reset_signals, unshare_cgroup,
-    wait_signal,
+    CStrings, Forked, block_signals, close_all, execve, exit, fork, fork_plain, keep_only, kill, loopback_up, pidfd_kill,
+    reset_signals, unshare_cgroup, wait_signal,
 };
 
 /// The result of a raw system call.

@@ -1,0 +1,72 @@
+//! What the child inherits from the caller and must not keep.
+
+use std::io;
+
+use corral_spec::record::ProcessName;
+
+use crate::Error;
+
+/// Facts about the calling process, read once from /proc/self/status.
+pub(crate) struct Caller {
+    /// Bit n-1 is set if signal n is ignored: execve keeps that, so the child resets it.
+    pub(crate) ignored_signals: u64,
+}
+
+impl Caller {
+    /// Reads the facts; refuses a caller with more than one thread, whose locks would stay locked in
+    /// the child's copy of the memory.
+    pub(crate) fn inspect() -> Result<Self, Error> {
+        let status = std::fs::read_to_string("/proc/self/status").map_err(|source| Error::Host {
+            act: "read",
+            path: "/proc/self/status".into(),
+            source,
+        })?;
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        match field("Threads:") {
+            Some("1") => {}
+            other => {
+                return Err(Error::Launch(format!(
+                    "the calling process has {} threads; containers are created by a process with one",
+                    other.unwrap_or("unknown")
+                )));
+            }
+        }
+        let ignored = field("SigIgn:").and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(u64::MAX);
+        Ok(Self { ignored_signals: ignored })
+    }
+}
+
+/// The start time of a process in clock ticks since boot (proc_pid_stat(5), field 22).
+pub(crate) fn start_ticks(pid: i32) -> io::Result<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    parse_start_ticks(&stat).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
+}
+
+/// The process as records name it.
+pub(crate) fn process_name(pid: i32) -> Result<ProcessName, Error> {
+    let start_ticks =
+        start_ticks(pid).map_err(|source| Error::Process { pid, act: "read its start time", source })?;
+    Ok(ProcessName { pid, start_ticks })
+}
+
+/// The command name may hold spaces and parentheses: fields are counted after the last `)`.
+fn parse_start_ticks(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn start_time_is_found_behind_any_command_name() {
+        let tail = "S 1 2 3 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 777 8 9";
+        for name in ["(sh)", "(a b)", "(x) S 1 2)", "(()"] {
+            assert_eq!(parse_start_ticks(&format!("42 {name} {tail}")), Some(777), "{name}");
+        }
+        for bad in ["", "42 (sh", "42 (sh) S 1"] {
+            assert_eq!(parse_start_ticks(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Turns the set-up child into what the launch allows it to be. The order is the point:
+//!
+//! ```text
+//! bounding set ↓ (needs CAP_SETPCAP) → groups, gid, uid → capabilities → no_new_privs
+//!   → parent-death signal (credentials reset it) → working directory, as the user
+//!   … ready, go …
+//! descriptors closed → seccomp → execve
+//! ```
+//!
+//! Without no_new_privs a filter needs CAP_SYS_ADMIN (of the container's user namespace): that one is
+//! kept until the filter is loaded.
+
+use std::os::fd::AsFd;
+
+use corral_spec::Ulimit;
+use corral_spec::record::{Confinement, Process};
+use rustix::fs::{CWD, Gid, Mode, OFlags, ResolveFlags, Uid, openat2};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, fchdir, getcwd, prlimit, set_parent_process_death_signal, setrlimit, umask,
+};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities,
+    set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
+
+use crate::Error;
+use crate::sys::{filter, install_seccomp};
+
+/// The last step before execve, prepared so that it allocates nothing.
+pub(crate) struct LastStep {
+    program: Option<Vec<libc::sock_filter>>,
+    capabilities: CapabilitySets,
+    /// Whether capabilities are still to be dropped once the filter is loaded.
+    late: bool,
+}
+
+/// Becomes root of the container's user namespace, so that what is made next belongs to it.
+pub(crate) fn become_container_root() -> Result<(), Error> {
+    set_thread_groups(&[])
+        .and_then(|()| set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT))
+        .and_then(|()| set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT))
+        .map_err(|errno| Error::inside("become root of the container's user namespace", errno))
+}
+
+/// Sets the limits of a child (`Some`) or of this process. Raising a hard limit needs the host's
+/// CAP_SYS_RESOURCE, which the child does not have: the parent does it.
+pub(crate) fn limit(pid: Option<Pid>, ulimits: &[Ulimit]) -> Result<(), Error> {
+    for ulimit in ulimits {
+        let resource = resource(&ulimit.name)
+            .ok_or_else(|| Error::Launch(format!("there is no resource limit named {:?}", ulimit.name)))?;
+        let finite = |value: u64| (value != u64::MAX).then_some(value);
+        let limits = Rlimit { current: finite(ulimit.soft), maximum: finite(ulimit.hard) };
+        let set = match pid {
+            Some(_) => prlimit(pid, resource, limits).map(drop),
+            None => setrlimit(resource, limits),
+        };
+        set.map_err(|errno| {
+            let (name, soft, hard) = (&ulimit.name, ulimit.soft, ulimit.hard);
+            Error::inside(format!("set the limit {name} to {soft}:{hard} (is it above the host's own?)"), errno)
+        })?;
+    }
+    Ok(())
+}
+
+/// Drops everything but what the launch leaves, except for what [`LastStep::take`] drops.
+pub(crate) fn drop_privileges(process: &Process, confinement: &Confinement) -> Result<LastStep, Error> {
+    let step = |act: &'static str| move |errno: Errno| Error::inside(act, errno);
+    let allowed = confinement.capabilities.iter().fold(CapabilitySet::empty(), |set, &number| {
+        set | CapabilitySet::from_bits_retain(1_u64.checked_shl(u32::from(number)).unwrap_or(0))
+    });
+    drop_bounding(allowed).map_err(step("drop capabilities from the bounding set"))?;
+    let late = confinement.seccomp.is_some() && !confinement.no_new_privileges;
+    if late {
+        set_keep_capabilities(true).map_err(step("keep capabilities for the filter"))?;
+    }
+    let groups: Vec<_> = process.groups.iter().map(|&gid| Gid::from_raw(gid)).collect();
+    let (uid, gid) = (Uid::from_raw(process.uid), Gid::from_raw(process.gid));
+    set_thread_groups(&groups).map_err(step("set the groups"))?;
+    set_thread_res_gid(gid, gid, gid).map_err(step("set the group id"))?;
+    set_thread_res_uid(uid, uid, uid).map_err(step("set the user id"))?;
+    let held = if process.uid == 0 { allowed } else { CapabilitySet::empty() };
+    let capabilities =
+        CapabilitySets { effective: held, permitted: held, inheritable: CapabilitySet::empty() };
+    let for_now = if late { held | CapabilitySet::SYS_ADMIN } else { held };
+    set_capabilities(None, CapabilitySets { effective: for_now, permitted: for_now, ..capabilities })
+        .map_err(step("set the capabilities"))?;
+    if confinement.no_new_privileges {
+        set_no_new_privs(true).map_err(step("set no_new_privs"))?;
+    }
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(step("tie the container to its monitor"))?;
+    umask(Mode::from_raw_mode(0o022));
+    let program = confinement.seccomp.as_deref().map(filter);
+    Ok(LastStep { program, capabilities, late })
+}
+
+impl LastStep {
+    /// Loads the filter; nothing but execve, or writing why it failed, comes after.
+    pub(crate) fn take(&self) -> Result<(), Error> {
+        if let Some(program) = &self.program {
+            install_seccomp(program).map_err(|error| Error::inside("load the seccomp filter", error))?;
+        }
+        if self.late {
+            set_capabilities(None, self.capabilities)
+                .map_err(|errno| Error::inside("set the capabilities", errno))?;
+        }
+        Ok(())
+    }
+}
+
+/// Enters the working directory with the process's own rights. No link leads out through /proc/*/fd, and
+/// a directory that is not below the root is refused (CVE-2024-21626).
+pub(crate) fn enter_workdir(process: &Process) -> Result<(), Error> {
+    let workdir = &process.workdir;
+    let fail = |errno: Errno| Error::inside(format!("enter the working directory {workdir}"), errno);
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let dir = openat2(CWD, workdir.as_path(), flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS).map_err(fail)?;
+    fchdir(dir.as_fd()).map_err(fail)?;
+    match getcwd(Vec::new()) {
+        Ok(path) if path.as_bytes().starts_with(b"/") => Ok(()),
+        Ok(_) => Err(fail(Errno::XDEV)),
+        Err(errno) => Err(fail(errno)),
+    }
+}
+
+/// PR_CAPBSET_DROP of all but `keep`, up to the kernel's last capability.
+fn drop_bounding(keep: CapabilitySet) -> Result<(), Errno> {
+    for number in 0..u64::BITS {
+        let capability = CapabilitySet::from_bits_retain(1 << number);
+        if keep.contains(capability) {
+            continue;
+        }
+        match remove_capability_from_bounding_set(capability) {
+            Ok(()) => {}
+            // The kernel does not know this number; CAP_CHOWN and its fellows it always knows.
+            Err(Errno::INVAL) if number > 31 => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// getrlimit(2), by Docker's names.
+fn resource(name: &str) -> Option<Resource> {
+    Some(match name {
+        "as" => Resource::As,
+        "core" => Resource::Core,
+        "cpu" => Resource::Cpu,
+        "data" => Resource::Data,
+        "fsize" => Resource::Fsize,
+        "locks" => Resource::Locks,
+        "memlock" => Resource::Memlock,
+        "msgqueue" => Resource::Msgqueue,
+        "nice" => Resource::Nice,
+        "nofile" => Resource::Nofile,
+        "nproc" => Resource::Nproc,
+        "rss" => Resource::Rss,
+        "rtprio" => Resource::Rtprio,
+        "rttime" => Resource::Rttime,
+        "sigpending" => Resource::Sigpending,
+        "stack" => Resource::Stack,
+        _ => return None,
+    })
+}

@@ -1,0 +1,140 @@
+//! User namespaces and the maps that translate owners.
+//!
+//! Two uses of one kernel object: the container's own user namespace, and, for a bound directory whose
+//! host owner appears as somebody else inside, a namespace that only carries a map
+//! (mount_setattr(2), MOUNT_ATTR_IDMAP: "on-disk id" → "host id of the mount").
+
+use std::fmt::Write;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use corral_spec::record::{BindIds, IdMap};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, getpid, getppid, pidfd_send_signal, set_parent_process_death_signal, waitid,
+};
+
+use crate::Error;
+use crate::sys::{Forked, exit, fork};
+
+/// One line of a map: first id inside (on disk), first id outside, how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Extent(u32, u32, u32);
+
+/// Gives the namespace of `pid` the container's map, users and groups alike.
+pub(crate) fn map_container(pid: i32, ids: IdMap) -> Result<(), Error> {
+    let extents = [Extent(0, ids.host, ids.count)];
+    write_map(pid, "uid_map", &extents).and_then(|()| write_map(pid, "gid_map", &extents)).map_err(|source| {
+        Error::IdMap { host: ids.host, last: u64::from(ids.host) + u64::from(ids.count) - 1, source }
+    })
+}
+
+/// The user namespace of a process.
+pub(crate) fn namespace_of(pid: i32) -> Result<OwnedFd, Error> {
+    File::open(format!("/proc/{pid}/ns/user"))
+        .map(OwnedFd::from)
+        .map_err(|source| Error::Process { pid, act: "open its user namespace", source })
+}
+
+/// Checks the numbers of a launch before anything is made of them.
+pub(crate) fn check(ids: IdMap) -> Result<(), Error> {
+    let end = u64::from(ids.host) + u64::from(ids.count);
+    // 65534 (nobody) and 65535 (the old "no id") are not given away, nor host root; u32::MAX is "no id".
+    if ids.host == 0 || ids.count == 0 || end > u64::from(u32::MAX) {
+        return Err(Error::Launch(format!("host ids {} to {} cannot be mapped", ids.host, end.saturating_sub(1))));
+    }
+    Ok(())
+}
+
+/// A user namespace for [`BindIds::Owner`]: the host owner is the container's `to_uid:to_gid`, all other
+/// container ids are stored as their host ids. A short-lived child carries it.
+pub(crate) fn owner_namespace(ids: IdMap, owner: &BindIds) -> Result<OwnedFd, Error> {
+    let BindIds::Owner { uid, gid, to_uid, to_gid } = *owner else {
+        return Err(Error::Launch("only an owner's map needs a namespace of its own".to_owned()));
+    };
+    if uid == 0 {
+        return Err(Error::Launch("a directory of the host's root cannot be given to a container".to_owned()));
+    }
+    let users = owner_extents(ids, uid, to_uid)?;
+    let groups = if gid == 0 { vec![Extent(ids.host, ids.host, ids.count)] } else { owner_extents(ids, gid, to_gid)? };
+    let caller = getpid();
+    let (pid, pidfd) = match fork(libc::CLONE_NEWUSER, None).map_err(Error::Namespaces)? {
+        Forked::Parent { pid, pidfd } => (pid, pidfd),
+        Forked::Child => carry_namespace(caller),
+    };
+    let namespace = write_map(pid, "uid_map", &users)
+        .and_then(|()| write_map(pid, "gid_map", &groups))
+        .map_err(|source| Error::IdMap { host: ids.host, last: u64::from(uid), source })
+        .and_then(|()| namespace_of(pid));
+    let killed = pidfd_send_signal(&pidfd, Signal::KILL);
+    let reaped = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
+    killed.and(reaped.map(drop)).map_err(|errno| Error::Process { pid, act: "end", source: errno.into() })?;
+    namespace
+}
+
+/// What the short-lived child does: it lives until it is killed, or until `caller` is dead.
+fn carry_namespace(caller: Pid) -> ! {
+    if set_parent_process_death_signal(Some(Signal::KILL)).is_ok() && getppid() == Some(caller) {
+        std::thread::sleep(Duration::from_secs(600));
+    }
+    exit(0)
+}
+
+/// Host `id` on disk is the container's `to`; every other id of the range is itself.
+fn owner_extents(ids: IdMap, id: u32, to: u32) -> Result<Vec<Extent>, Error> {
+    if (ids.host..ids.host + ids.count).contains(&id) {
+        return Err(Error::Launch(format!("host id {id} belongs to the container's own range")));
+    }
+    if to >= ids.count {
+        return Err(Error::Launch(format!("container id {to} is beyond the {} ids of the container", ids.count)));
+    }
+    let after = ids.host + to + 1;
+    let extents =
+        [Extent(ids.host, ids.host, to), Extent(id, ids.host + to, 1), Extent(after, after, ids.count - to - 1)];
+    Ok(extents.into_iter().filter(|extent| extent.2 > 0).collect())
+}
+
+/// user_namespaces(7): one write, at most 340 lines.
+fn write_map(pid: i32, file: &str, extents: &[Extent]) -> io::Result<()> {
+    let mut text = String::new();
+    for Extent(inside, outside, count) in extents {
+        writeln!(text, "{inside} {outside} {count}").map_err(io::Error::other)?;
+    }
+    super::write_once(&format!("/proc/{pid}/{file}"), &text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDS: IdMap = IdMap { host: 100_000, count: 65_536 };
+
+    #[test]
+    fn the_owner_is_one_container_id_and_the_rest_is_shifted() {
+        let check = |id, to, expect: &[Extent]| assert_eq!(owner_extents(IDS, id, to).unwrap(), expect);
+        check(1000, 0, &[Extent(1000, 100_000, 1), Extent(100_001, 100_001, 65_535)]);
+        check(
+            1000,
+            5,
+            &[Extent(100_000, 100_000, 5), Extent(1000, 100_005, 1), Extent(100_006, 100_006, 65_530)],
+        );
+        check(1000, 65_535, &[Extent(100_000, 100_000, 65_535), Extent(1000, 165_535, 1)]);
+    }
+
+    #[test]
+    fn impossible_owners_are_refused() {
+        assert!(owner_extents(IDS, 100_001, 0).is_err());
+        assert!(owner_extents(IDS, 1000, 65_536).is_err());
+        assert!(owner_namespace(IDS, &BindIds::Owner { uid: 0, gid: 5, to_uid: 0, to_gid: 0 }).is_err());
+    }
+
+    #[test]
+    fn host_root_is_never_in_a_range() {
+        for (host, count, good) in
+            [(100_000, 65_536, true), (0, 65_536, false), (1, 0, false), (u32::MAX - 5, 65_536, false)]
+        {
+            assert_eq!(check(IdMap { host, count }).is_ok(), good, "{host} {count}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The child: from the first instruction after clone3 to execve.
+
+use std::os::fd::AsFd;
+
+use corral_spec::record::Launch;
+use corral_spec::{AbsPath, NetworkMode};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal};
+use rustix::system::sethostname;
+
+use crate::attach;
+use crate::caller::Caller;
+use crate::cgroup::Entrance;
+use crate::channel::{Channel, Message, Word};
+use crate::confine::{self, LastStep};
+use crate::detached::{self, Detached};
+use crate::program::Program;
+use crate::sys::{exit, keep_only, loopback_up, reset_signals, unshare_cgroup};
+use crate::terminal::{Terminal, take_streams};
+use crate::tree::{Point, Tree};
+use crate::{Error, Io, init};
+
+/// What the child knows.
+pub(crate) struct Inside<'l> {
+    pub(crate) launch: &'l Launch,
+    pub(crate) io: Io,
+    pub(crate) channel: Channel,
+    pub(crate) entrance: Entrance,
+    pub(crate) caller: Caller,
+}
+
+impl Inside<'_> {
+    /// Becomes the container's first process, or tells the parent why not.
+    pub(crate) fn run(self) -> ! {
+        let ready = self.set_up();
+        finish(self.channel, ready, self.caller.ignored_signals, self.launch.process.init, self.launch.process.tty)
+    }
+
+    fn set_up(&self) -> Result<Step, Error> {
+        let launch = self.launch;
+        self.settle()?;
+        let fds = self
+            .channel
+            .receive_mounts(detached::count(launch))
+            .map_err(|error| Error::inside("receive the mounts from the monitor", error))?;
+        let detached =
+            Detached::from_fds(fds, launch).ok_or_else(|| Error::Launch("a mount is missing".to_owned()))?;
+        if launch.ids.is_some() {
+            confine::become_container_root()?;
+        }
+        let devpts = attach::attach_all(launch, &detached)?;
+        let terminal = match (&self.io, devpts) {
+            (Io::Terminal, Some(devpts)) => Some(Terminal::open(devpts.as_fd(), launch.process.uid)?),
+            _ => None,
+        };
+        if let Some(Terminal { slave, .. }) = &terminal {
+            attach::bind_node(detached.root.as_fd(), slave.as_fd(), &console()?)?;
+        }
+        make_workdir(launch, &detached)?;
+        attach::restrict(launch, &detached)?;
+        attach::pivot(launch, detached.root.as_fd())?;
+        take_streams(&self.io, terminal.as_ref())?;
+        let program = Program::of(&launch.process)?;
+        let last = confine::drop_privileges(&launch.process, &launch.confinement)?;
+        confine::enter_workdir(&launch.process)?;
+        Ok(Step { program, last, terminal })
+    }
+
+    /// What needs nothing from the parent, and so runs while it makes the mounts.
+    fn settle(&self) -> Result<(), Error> {
+        for tasks in &self.entrance.v1 {
+            rustix::io::write(tasks, b"0").map_err(|errno| Error::inside("join the control group", errno))?;
+        }
+        // Only now: the root of a cgroup namespace is where its maker is.
+        unshare_cgroup().map_err(|error| Error::inside("make the cgroup namespace", error))?;
+        set_parent_process_death_signal(Some(Signal::KILL))
+            .map_err(|errno| Error::inside("tie the container to its monitor", errno))?;
+        attach::cut_propagation()?;
+        sethostname(self.launch.hostname.as_bytes()).map_err(|errno| Error::inside("set the host name", errno))?;
+        if self.launch.network == NetworkMode::None {
+            bring_up_loopback()?;
+        }
+        Ok(())
+    }
+}
+
+/// All that is left to do.
+pub(crate) struct Step {
+    pub(crate) program: Program,
+    pub(crate) last: LastStep,
+    pub(crate) terminal: Option<Terminal>,
+}
+
+/// Reports, waits for the word, executes. Nothing owned here is dropped.
+pub(crate) fn finish(
+    channel: Channel,
+    ready: Result<Step, Error>,
+    ignored_signals: u64,
+    init: bool,
+    tty: bool,
+) -> ! {
+    let step = match ready.and_then(|step| report_ready(&channel, &step).map(|()| step)) {
+        Ok(step) => step,
+        Err(error) => give_up(&channel, &error),
+    };
+    let Step { program, last, terminal } = step;
+    std::mem::forget(terminal);
+    let channel = match keep_only(channel.into_fd()) {
+        Ok(fd) => Channel::from_fd(fd),
+        // Without descriptors there is nobody to tell; the parent sees the exit code.
+        Err(_) => exit(125),
+    };
+    let error = if init {
+        init::run(&program, &last, ignored_signals, tty)
+    } else {
+        match reset_signals(ignored_signals) {
+            Err(error) => Error::inside("reset signals", error),
+            Ok(()) => match last.take() {
+                Err(error) => error,
+                Ok(()) => program.execute(),
+            },
+        }
+    };
+    give_up(&channel, &error)
+}
+
+fn give_up(channel: &Channel, error: &Error) -> ! {
+    channel.send_failure(error);
+    exit(error.exit_code().into())
+}
+
+fn report_ready(channel: &Channel, step: &Step) -> Result<(), Error> {
+    let fds: Vec<_> = step.terminal.iter().map(|terminal| terminal.master.as_fd()).collect();
+    let talk = |error| Error::inside("talk to the monitor", error);
+    // Set here and not earlier: it would hide /proc/PID/uid_map from a monitor without privileges.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
+        .map_err(|errno| Error::inside("hide the memory from other processes", errno))?;
+    channel.send(Word::Ready, &[], &fds).map_err(talk)?;
+    match channel.receive().map_err(talk)? {
+        Some(Message { word: Word::Go, .. }) => Ok(()),
+        // The monitor died or changed its mind.
+        _ => exit(125),
+    }
+}
+
+fn console() -> Result<AbsPath, Error> {
+    AbsPath::new("/dev/console").map_err(|error| Error::Launch(error.to_string()))
+}
+
+fn bring_up_loopback() -> Result<(), Error> {
+    socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        .map_err(Into::into)
+        .and_then(|socket| loopback_up(socket.as_fd()))
+        .map_err(|error| Error::inside("bring up the loopback device", error))
+}
+
+/// Makes a missing working directory, as Docker does, and gives it to the process's user.
+fn make_workdir(launch: &Launch, detached: &Detached) -> Result<(), Error> {
+    use rustix::fs::{AtFlags, Gid, Uid, chownat};
+    let process = &launch.process;
+    let found = Tree(detached.root.as_fd()).find_or_make(&process.workdir, Point::Directory)?;
+    if found.made {
+        let (uid, gid) = (Uid::from_raw(process.uid), Gid::from_raw(process.gid));
+        chownat(&found.fd, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
+            .map_err(|errno| Error::inside(format!("give {} to its user", process.workdir), errno))?;
+    }
+    Ok(())
+}

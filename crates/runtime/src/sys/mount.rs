@@ -1,0 +1,62 @@
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::mount::MountAttrFlags;
+
+use super::check;
+
+/// `struct mount_attr` (linux/mount.h), version 0.
+#[repr(C)]
+struct MountAttr {
+    attr_set: u64,
+    attr_clr: u64,
+    propagation: u64,
+    userns_fd: u64,
+}
+
+/// What mount_setattr(2) changes.
+#[derive(Clone, Copy)]
+pub(crate) struct AttrChange<'fd> {
+    /// MOUNT_ATTR_* to set; `MOUNT_ATTR_IDMAP` is added when `idmap` is given.
+    pub(crate) set: MountAttrFlags,
+    /// The user namespace whose map translates owners.
+    pub(crate) idmap: Option<BorrowedFd<'fd>>,
+    /// MS_PRIVATE.
+    pub(crate) private: bool,
+    /// Also everything mounted below.
+    pub(crate) recursive: bool,
+}
+
+impl AttrChange<'_> {
+    /// Sets these flags on one mount.
+    pub(crate) fn flags(set: MountAttrFlags) -> Self {
+        Self { set, idmap: None, private: false, recursive: false }
+    }
+}
+
+/// mount_setattr(2) on the mount that `mount` is the root of.
+pub(crate) fn mount_setattr(mount: BorrowedFd<'_>, change: AttrChange<'_>) -> io::Result<()> {
+    let mut set = change.set;
+    if change.idmap.is_some() {
+        set |= MountAttrFlags::MOUNT_ATTR_IDMAP;
+    }
+    let attr = MountAttr {
+        attr_set: u64::from(set.bits()),
+        attr_clr: 0,
+        propagation: if change.private { libc::MS_PRIVATE } else { 0 },
+        userns_fd: change.idmap.map_or(0, |fd| fd.as_raw_fd() as u64),
+    };
+    let flags = libc::AT_EMPTY_PATH | if change.recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a valid empty C string, `attr` lives across the call and its size is given.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            mount.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
+    })
+    .map(drop)
+}

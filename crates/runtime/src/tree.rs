@@ -1,0 +1,198 @@
+//! Paths inside a container's root, which its image may have filled with anything.
+//!
+//! Every look-up goes through openat2 with RESOLVE_IN_ROOT and RESOLVE_NO_MAGICLINKS: an absolute link or a
+//! `..` stays below the root, and /proc/*/fd leads nowhere. What is found is used by descriptor only,
+//! never looked up again.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Component, Path, PathBuf};
+
+use corral_spec::AbsPath;
+use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, readlinkat, symlinkat};
+use rustix::io::Errno;
+
+use crate::Error;
+
+/// Dangling links that are followed while a missing directory is made.
+const MAX_LINKS: usize = 16;
+
+/// A directory that is the root of what it names.
+#[derive(Clone, Copy)]
+pub(crate) struct Tree<'fd>(pub(crate) BorrowedFd<'fd>);
+
+/// What a missing mount point becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Point {
+    /// A directory.
+    Directory,
+    /// An empty file.
+    File,
+}
+
+/// Something found or made.
+pub(crate) struct Found {
+    /// O_PATH.
+    pub(crate) fd: OwnedFd,
+    /// Whether it was missing.
+    pub(crate) made: bool,
+}
+
+impl Tree<'_> {
+    /// Opens what is at `path` (O_PATH), following links within the root.
+    pub(crate) fn find(self, path: &Path) -> Result<OwnedFd, Errno> {
+        self.open(path, OFlags::empty(), ResolveFlags::empty())
+    }
+
+    /// Opens a directory; a symbolic link anywhere in the path is refused.
+    pub(crate) fn find_unlinked(self, path: &Path) -> Result<OwnedFd, Errno> {
+        self.open(path, OFlags::DIRECTORY, ResolveFlags::NO_SYMLINKS)
+    }
+
+    /// Opens the mount point, and makes it and the directories above it where they are missing.
+    pub(crate) fn find_or_make(self, path: &AbsPath, point: Point) -> Result<Found, Error> {
+        let fail = |errno: Errno| Error::inside(format!("prepare {path} in the container"), errno);
+        match self.find(path.relative()) {
+            Ok(fd) => Ok(Found { fd, made: false }),
+            Err(Errno::NOENT) => {
+                let fd = self.make(path.relative(), point).map_err(fail)?;
+                Ok(Found { fd, made: true })
+            }
+            Err(errno) => Err(fail(errno)),
+        }
+    }
+
+    /// Makes a symbolic link; its directory must exist.
+    pub(crate) fn link(self, path: &AbsPath, target: &str) -> Result<(), Error> {
+        let fail = |errno: Errno| Error::inside(format!("make the link {path} in the container"), errno);
+        let relative = path.relative();
+        let (Some(parent), Some(name)) = (relative.parent(), relative.file_name()) else {
+            return Err(fail(Errno::INVAL));
+        };
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        self.find(parent).and_then(|dir| symlinkat(target, dir, name)).map_err(fail)
+    }
+
+    fn open(self, path: &Path, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::PATH | OFlags::CLOEXEC | flags;
+        let resolve = resolve | ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        loop {
+            match openat2(self.0, path, flags, Mode::empty(), resolve) {
+                // A rename raced with the look-up (openat2(2)).
+                Err(Errno::AGAIN) => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Makes `path` from the first missing component on. A dangling link is replaced by its target, read
+    /// as a path of this root; a wrong guess at `..` makes a directory in a wrong place below the root.
+    fn make(self, path: &Path, point: Point) -> Result<OwnedFd, Errno> {
+        let mut todo = path.to_owned();
+        let mut links = 0;
+        'again: loop {
+            let parts: Vec<_> = todo.iter().map(ToOwned::to_owned).collect();
+            let mut done = PathBuf::from(".");
+            let mut dir = self.find(&done)?;
+            for (index, part) in parts.iter().enumerate() {
+                let path = done.join(part);
+                let last = index + 1 == parts.len();
+                let file = last && point == Point::File;
+                match self.find(&path) {
+                    Ok(found) => dir = found,
+                    Err(Errno::NOENT) => match make_one(dir.as_fd(), part.as_ref(), file) {
+                        Ok(made) => dir = made,
+                        Err(Errno::EXIST) if links < MAX_LINKS => {
+                            links += 1;
+                            todo = expand(&done, dir.as_fd(), part.as_ref(), &parts[index + 1..])?;
+                            continue 'again;
+                        }
+                        Err(errno) => return Err(errno),
+                    },
+                    Err(errno) => return Err(errno),
+                }
+                done = path;
+            }
+            return Ok(dir);
+        }
+    }
+}
+
+/// Makes one entry and opens it without following anything.
+fn make_one(dir: BorrowedFd<'_>, name: &Path, file: bool) -> Result<OwnedFd, Errno> {
+    if file {
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        return openat(dir, name, flags, Mode::from_raw_mode(0o644));
+    }
+    mkdirat(dir, name, Mode::from_raw_mode(0o755))?;
+    openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+/// The path with the dangling link `done/name` replaced by what it points at, and `rest` behind.
+fn expand(done: &Path, dir: BorrowedFd<'_>, name: &Path, rest: &[std::ffi::OsString]) -> Result<PathBuf, Errno> {
+    use std::os::unix::ffi::OsStringExt;
+    let target = readlinkat(dir, name, Vec::new())?;
+    let target = PathBuf::from(std::ffi::OsString::from_vec(target.into_bytes()));
+    let mut clean = PathBuf::new();
+    let joined = if target.is_absolute() { target } else { done.join(target) };
+    for component in joined.components().chain(rest.iter().map(|part| Component::Normal(part))) {
+        match component {
+            Component::Normal(part) => clean.push(part),
+            Component::ParentDir => {
+                clean.pop();
+            }
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    Ok(clean)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// A root with hostile links beside a canary directory.
+    fn arena(name: &str) -> PathBuf {
+        let base = std::env::temp_dir().join(format!("corral-tree-{}-{name}", std::process::id()));
+        fs::create_dir_all(base.join("root/etc")).unwrap();
+        fs::create_dir_all(base.join("outside")).unwrap();
+        base
+    }
+
+    #[test]
+    fn mount_points_stay_inside() {
+        let base = arena("inside");
+        let root = base.join("root");
+        symlink(base.join("outside"), root.join("absolute")).unwrap();
+        symlink("../outside", root.join("relative")).unwrap();
+        symlink("/run/deep/er", root.join("dangling")).unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+        symlink("/proc/self/root", root.join("magic")).unwrap();
+        let fd = fs::File::open(&root).unwrap();
+        let tree = Tree(fd.as_fd());
+        let make = |path: &str, point| tree.find_or_make(&AbsPath::new(path).unwrap(), point);
+        assert!(make("/absolute/x", Point::Directory).unwrap().made);
+        assert!(make("/relative/y", Point::File).unwrap().made);
+        assert!(make("/dangling/z", Point::Directory).unwrap().made);
+        assert!(root.join("run/deep/er/z").is_dir());
+        assert!(root.join("outside/y").is_file());
+        assert!(!make("/etc", Point::Directory).unwrap().made);
+        assert!(make("/loop/a", Point::Directory).is_err());
+        assert!(make("/magic/a", Point::Directory).unwrap().made, "a link's text, not the host's root");
+        assert_eq!(fs::read_dir(base.join("outside")).unwrap().count(), 0);
+        fs::remove_dir_all(base).unwrap();
+    }
+
+    #[test]
+    fn links_are_refused_where_the_kernel_file_systems_go() {
+        let base = arena("kernel");
+        let root = base.join("root");
+        symlink("etc", root.join("proc")).unwrap();
+        let fd = fs::File::open(&root).unwrap();
+        assert_eq!(Tree(fd.as_fd()).find_unlinked(Path::new("proc")).unwrap_err(), Errno::LOOP);
+        assert!(Tree(fd.as_fd()).find_unlinked(Path::new("etc")).is_ok());
+        fs::remove_dir_all(base).unwrap();
+    }
+}

@@ -3,6 +3,7 @@
 use corral_spec::Digest;
 use serde::{Deserialize, Serialize};
 
+use super::index::Package;
 use super::{Architecture, Request, Suite};
 
 /// Everything a base is made of. The same request against the same archive gives the same lock, byte
@@ -64,5 +65,19 @@ impl BaseLock {
         self.suite == request.suite
             && self.architecture == request.architecture
             && self.requested == request.roots()
+    }
+}
+
+impl From<&Package> for LockedPackage {
+    fn from(package: &Package) -> Self {
+        Self {
+            name: package.name.clone(),
+            version: package.version.to_string(),
+            architecture: package.architecture.clone(),
+            sha256: package.sha256,
+            size: package.size,
+            path: package.path.clone(),
+            source: package.archive.clone(),
+        }
     }
 }

@@ -16,30 +16,50 @@
 //! ```text
 //! lock                  shared lock of working processes; who gets it exclusively collects staging/
 //! staging/              half-written files
-//! index/HEX             parsed Packages of one component, named by the SHA-256 of its InRelease
+//! index/SUITE-ARCH-HEX  parsed Packages of one archive, named by the SHA-256 of its InRelease
 //! debs/HEX              a verified .deb, named by its SHA-256
 //! data/HEX              its data.tar, decompressed, and the SHA-256 of that
 //! ```
 //!
 //! Nothing here runs a program, reads the host's dpkg database, or trusts a key that the mirror sent.
 
+mod aptconf;
+mod archive;
 mod cache;
+mod date;
+mod deb822;
 mod error;
+mod fetch;
+mod http;
+mod index;
+mod keyring;
 mod lock;
+mod omit;
+mod path;
+mod relation;
+mod release;
 mod request;
+mod resolve;
 mod sources;
 mod suite;
+mod version;
 
 pub use cache::Cache;
 pub use error::Error;
+pub use fetch::fetch;
+pub use keyring::Keyring;
 pub use lock::{BaseLock, LockedPackage, LockedSource};
 pub use request::{Directory, Request, User};
 pub use sources::Mirror;
 pub use suite::{Architecture, Suite};
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::tree::Tree;
+use archive::Opener;
+use http::Client;
+use index::Index;
+use suite::Archive;
 
 /// What [`resolve`], [`fetch`] and [`assemble`] are doing; told from any thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,29 +82,6 @@ pub enum Progress {
 
 /// A callback for [`Progress`].
 pub type OnProgress<'a> = &'a (dyn Fn(Progress) + Sync);
-
-/// The keys that a release may be signed with.
-pub struct Keyring {
-    _private: (),
-}
-
-impl Keyring {
-    /// The host's Debian archive keyring.
-    ///
-    /// # Errors
-    /// [`Error::NoKeyring`] if the host has none.
-    pub fn host() -> Result<Self, Error> {
-        todo!()
-    }
-
-    /// A keyring file, binary or armoured.
-    ///
-    /// # Errors
-    /// [`Error::Keyring`] if it cannot be read or holds no certificate.
-    pub fn from_file(_path: &Path) -> Result<Self, Error> {
-        todo!()
-    }
-}
 
 /// A stored, verified package file.
 #[derive(Clone, Debug)]
@@ -135,27 +132,42 @@ pub struct Origin {
 /// # Errors
 /// See [`Error`]: no mirror, a bad signature, an expired release, an unsatisfiable dependency.
 pub fn resolve(
-    _request: &Request,
-    _mirror: &Mirror,
-    _keyring: &Keyring,
-    _cache: &Cache,
-    _progress: OnProgress,
+    request: &Request,
+    mirror: &Mirror,
+    keyring: &Keyring,
+    cache: &Cache,
+    progress: OnProgress,
 ) -> Result<BaseLock, Error> {
-    todo!()
-}
-
-/// Makes every locked package present in the cache, in the lock's order. Without network when all are
-/// stored already.
-///
-/// # Errors
-/// See [`Error`]: a package neither stored nor offered, a wrong hash or size.
-pub fn fetch(
-    _lock: &BaseLock,
-    _mirror: &Mirror,
-    _cache: &Cache,
-    _progress: OnProgress,
-) -> Result<Vec<DebFile>, Error> {
-    todo!()
+    let client = Client::new(mirror);
+    let opener = Opener { request, mirror, keyring, cache, client: &client };
+    let opened = std::thread::scope(|scope| {
+        let open = |archive: Archive| {
+            let opener = &opener;
+            scope.spawn(move || {
+                progress(Progress::Index { suite: archive.codename(request.suite) });
+                opener.open(archive)
+            })
+        };
+        let threads = Archive::ALL.map(open);
+        threads.map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let mut sources = Vec::new();
+    let mut indexes = Vec::new();
+    for opened in opened {
+        let opened = opened?;
+        let failed = |source| Error::Cache { act: "read", path: opened.index.clone(), source };
+        indexes.push(Index::open(&opened.index, &opened.source.suite).map_err(failed)?);
+        sources.push(opened.source);
+    }
+    let chosen = resolve::choose(&indexes, request)?;
+    Ok(BaseLock {
+        suite: request.suite,
+        architecture: request.architecture,
+        requested: request.roots(),
+        omitted: chosen.omitted.into_iter().collect(),
+        sources,
+        packages: chosen.packages.values().map(|package| LockedPackage::from(&**package)).collect(),
+    })
 }
 
 /// Unpacks packages into a tree and does what their scripts would have done, as far as declared.

@@ -100,6 +100,14 @@ impl Error {
         }
     }
 
+    /// The exit code of a container that did not start for this reason: Docker's 125, 126 or 127.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Runtime(error) => error.exit_code(),
+            _ => 125,
+        }
+    }
+
     pub(crate) fn file(act: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
         move |source| Self::File { act, path, source }

@@ -1,26 +1,73 @@
 //! One process per container: creates it, carries its streams, records its end.
+//!
+//! ```text
+//!  corral run ── spawns ──▶ corral __monitor CONTAINER_DIR RUN_DIR --client 3
+//!      ▲                        │
+//!      │  socket pair           │ reads    CONTAINER_DIR/launch.json
+//!      └──── protocol ──────────┤ creates  the container: corral_runtime::create, its parent from now on
+//!                               │ writes   RUN_DIR/status.json        after start, at each change
+//!  corral attach ── RUN_DIR/attach.sock    CONTAINER_DIR/log/…        what the container writes
+//!  corral pause  ──────┘        │          CONTAINER_DIR/exit.json    once, at the end
+//!                               │          RUN_DIR/monitor.log        only if something failed meanwhile
+//!                               └ holds    RUN_DIR/lock (flock)       who gets it knows: nobody lives here
+//! ```
+//!
+//! One writer per fact: only the monitor writes these files, each whole and by rename, except the log, which
+//! it appends to. A monitor that dies takes the container along (the runtime's parent-death signal); what it
+//! leaves is a free lock and no `exit.json`, which the next command collects.
+//!
+//! It is synchronous and single-threaded, as a container's parent must be, starts no program and opens no network
+//! connection. It does not decide anything about the container: that is done in the launch. It does not
+//! remove the container: it ends as [`After::Reap`], and its caller becomes `corral __reap`.
 #![forbid(unsafe_code)]
 
 pub mod client;
+mod enter;
 mod error;
+mod finish;
+pub mod log;
+mod peer;
 pub mod protocol;
+mod records;
+mod streams;
+mod supervise;
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use corral_runtime::{Running, signal};
 use corral_spec::ContainerId;
+use corral_spec::record::{GENERATION, Launch, Status};
 
 pub use error::Error;
 
+use finish::{Ending, Place};
+use peer::{Peer, Role};
+use protocol::ToClient;
+use records::{Directory, Durability, now_ns};
+use streams::Streams;
+use supervise::{Clients, Supervisor};
+
 /// The socket in the run directory.
 const SOCKET: &str = "attach.sock";
+/// Locked by the monitor for its whole life.
+const LOCK: &str = "lock";
+/// `record::Status`, in the run directory.
+const STATUS: &str = "status.json";
+/// `record::Exit`, in the container's directory.
+const EXIT: &str = "exit.json";
+/// What failed without stopping anything, for people; in the run directory.
+const NOTES: &str = "monitor.log";
+/// The first descriptor that is not a standard stream.
+const FIRST: i32 = 3;
 
 /// What `corral __monitor` was asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invocation {
-    /// Holds `launch.json`; gets `exit.json` and `log/`.
+    /// Absolute. Holds `launch.json`; gets `exit.json` and `log/`.
     pub container_dir: PathBuf,
-    /// Gets `status.json`, `attach.sock`, `lock`; must exist, with mode 0700.
+    /// Absolute. Gets `status.json`, `attach.sock`, `lock`; must exist, with mode 0700.
     pub run_dir: PathBuf,
     /// The descriptor of the initial client's socket, by convention 3.
     pub client: Option<i32>,
@@ -28,8 +75,18 @@ pub struct Invocation {
 
 impl Invocation {
     /// Parses what follows `__monitor`: `CONTAINER_DIR RUN_DIR [--client FD]`.
-    pub fn parse(_words: impl IntoIterator<Item = OsString>) -> Option<Self> {
-        todo!()
+    pub fn parse(words: impl IntoIterator<Item = OsString>) -> Option<Self> {
+        let mut words = words.into_iter();
+        let [container_dir, run_dir] = [words.next()?, words.next()?].map(PathBuf::from);
+        let client = match words.next() {
+            None => None,
+            Some(flag) if flag == "--client" => {
+                Some(words.next()?.to_str()?.parse().ok().filter(|fd| *fd >= FIRST)?)
+            }
+            Some(_) => return None,
+        };
+        let absolute = container_dir.is_absolute() && run_dir.is_absolute();
+        (absolute && words.next().is_none()).then_some(Self { container_dir, run_dir, client })
     }
 }
 
@@ -44,6 +101,89 @@ pub enum After {
 
 /// Is the monitor of a container from creation to end. Call it first thing in `main`, with nothing open:
 /// every descriptor from 3 on, other than the client's, is closed.
-pub fn run(_invocation: &Invocation) -> After {
-    todo!()
+pub fn run(invocation: &Invocation) -> After {
+    let Ok(client) = signal::take_inherited(FIRST, invocation.client) else { return After::Exit(1) };
+    let mut first = client.map(|socket| Peer::new(0, socket, Role::Foreground, false));
+    let (place, run_dir, launch) = match take_place(invocation) {
+        Ok(taken) => taken,
+        Err(error) => {
+            // Nothing of the container is ours: its directory is left alone.
+            if let Some(first) = &mut first {
+                first.send(ToClient::Failed { code: error.exit_code(), message: &error.to_string() });
+            }
+            return After::Exit(1);
+        }
+    };
+    if let Some(first) = &mut first {
+        first.stdin = launch.process.stdin || launch.process.tty;
+    }
+    let ending = Ending::of(&launch);
+    let begun = match begin(&run_dir, &launch) {
+        Ok(begun) => begun,
+        Err(error) => return finish::fail(place, run_dir, first, &ending, &error),
+    };
+    let mut clients = Clients::new(begun.listener, first);
+    clients.tell(ToClient::Started { pid: begun.status.init.pid });
+    let mut supervisor = Supervisor {
+        running: begun.running,
+        streams: begun.streams,
+        clients,
+        log: log::Writer::new(&invocation.container_dir, launch.log.clone()),
+        status: begun.status,
+        run_dir,
+        lost: None,
+    };
+    // A launch is mostly its seccomp program: kilobytes that nobody needs any more.
+    drop(launch);
+    if let Err(error) = supervisor.serve() {
+        supervisor.run_dir.note(NOTES, &error.to_string());
+        // Without a loop there is nobody to serve it; the end is the same as a killed monitor's.
+        supervisor.kill();
+    }
+    finish::finish(supervisor, place, &ending)
+}
+
+/// Becomes the one process that is responsible for this container.
+fn take_place(invocation: &Invocation) -> Result<(Place, Directory, Launch), Error> {
+    enter::leave_caller()?;
+    let run_dir = Directory::open(&invocation.run_dir)?;
+    let lock = enter::lock(&run_dir.path, &run_dir.fd)?;
+    let container_dir = Directory::open(&invocation.container_dir)?;
+    let launch = container_dir.launch()?;
+    Ok((Place { container_dir, lock }, run_dir, launch))
+}
+
+/// A container that runs, and what belongs to it.
+struct Begun {
+    running: Running,
+    streams: Streams,
+    status: Status,
+    listener: OwnedFd,
+}
+
+fn begin(run_dir: &Directory, launch: &Launch) -> Result<Begun, Error> {
+    let listener = enter::listen(&run_dir.path, &run_dir.fd)?;
+    let monitor = records::myself()?;
+    let (io, mut streams) = streams::open(launch)?;
+    let mut created = corral_runtime::create(launch, io)?;
+    if let Some(console) = created.console.take() {
+        streams.set_terminal(console)?;
+    }
+    let running = created.start()?;
+    let status = Status {
+        generation: GENERATION,
+        monitor,
+        init: running.name(),
+        started_ns: now_ns(),
+        paused: false,
+        cgroup2: running.cgroup().v2().map(Into::into),
+        cgroup1: running.cgroup().v1().to_vec(),
+    };
+    match run_dir.put(STATUS, &status, Durability::None) {
+        Ok(()) => Ok(Begun { running, streams, status, listener }),
+        Err(error) => {
+            running.cleanup().iter().for_each(|error| run_dir.note(NOTES, &error.to_string()));
+            Err(error)
+        }
+    }
 }

@@ -32,6 +32,7 @@ use std::ops::Range;
 
 use corral_spec::Signal;
 use rustix::fd::AsFd;
+use rustix::net::RecvFlags;
 
 /// The longest payload, in bytes.
 pub const MAX_PAYLOAD: usize = 64 * 1024;
@@ -169,7 +170,11 @@ impl<'a> Encoded<'a> {
 
 /// The longest prefix of a message that fits beside `fields` bytes.
 fn clip(message: &str, fields: usize) -> &[u8] {
-    &message.as_bytes()[..message.floor_char_boundary(MAX_PAYLOAD - fields)]
+    let mut end = message.len().min(MAX_PAYLOAD - fields);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    &message.as_bytes()[..end]
 }
 
 fn text(bytes: &[u8], kind: u8) -> Result<&str, Broken> {
@@ -269,10 +274,10 @@ impl Inbox {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Receives once; 0 is the end of the stream, `WOULDBLOCK` an error like others.
-    pub fn receive(&mut self, socket: impl AsFd) -> rustix::io::Result<usize> {
+    /// Receives once; 0 is the end of the stream, `AGAIN` an error like others.
+    pub fn receive(&mut self, socket: impl AsFd, flags: RecvFlags) -> rustix::io::Result<usize> {
         let mut space = [MaybeUninit::uninit(); 16 * 1024];
-        let (received, _) = rustix::io::read(socket, &mut space)?;
+        let ((received, _), _) = rustix::net::recv(socket, &mut space, flags)?;
         self.push(received);
         Ok(received.len())
     }

@@ -10,7 +10,9 @@ use std::path::Path;
 
 use corral_spec::Signal;
 use rustix::fs::{Mode, OFlags};
-use rustix::net::{AddressFamily, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::net::{
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
+};
 
 pub use attach::{AttachOptions, Outcome, attach_terminal};
 pub use keys::{DetachKeys, DetachKeysError};
@@ -170,7 +172,7 @@ impl Client {
     }
 
     fn receive(&mut self) -> Result<(), Error> {
-        match rustix::io::retry_on_intr(|| self.inbox.receive(&self.socket)) {
+        match rustix::io::retry_on_intr(|| self.inbox.receive(&self.socket, RecvFlags::empty())) {
             Ok(0) | Err(rustix::io::Errno::CONNRESET) => Err(Error::MonitorGone),
             Ok(_) => Ok(()),
             Err(errno) => Err(Error::Connection { act: "read from the monitor", source: errno.into() }),

@@ -1,0 +1,84 @@
+//! From a fresh process to one that is fit to be a container's parent.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::fs::{FlockOperation, Mode, OFlags, flock};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+use crate::{Error, LOCK, SOCKET};
+
+/// How often a lock that somebody holds is tried again, a millisecond apart: who only asks whether a monitor
+/// lives holds it for a moment.
+const LOCK_TRIES: u32 = 50;
+
+fn setup(act: &'static str) -> impl FnOnce(Errno) -> Error {
+    move |errno| Error::Setup { act, source: errno.into() }
+}
+
+/// Leaves the caller's session, directory, umask and streams.
+pub fn leave_caller() -> Result<(), Error> {
+    match rustix::process::setsid() {
+        Ok(_) => {}
+        // It leads a session already: what was to be reached.
+        Err(Errno::PERM) if rustix::process::getsid(None) == Ok(rustix::process::getpid()) => {}
+        Err(errno) => return Err(setup("start a session")(errno)),
+    }
+    rustix::process::umask(Mode::WGRP | Mode::WOTH);
+    rustix::process::chdir("/").map_err(setup("change to /"))?;
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+        .map_err(setup("open /dev/null"))?;
+    rustix::stdio::dup2_stdin(&null)
+        .and_then(|()| rustix::stdio::dup2_stdout(&null))
+        .and_then(|()| rustix::stdio::dup2_stderr(&null))
+        .map_err(setup("leave the standard streams"))
+}
+
+/// A directory by descriptor: whoever renames a parent of it does not redirect us.
+pub fn directory(path: &Path) -> Result<OwnedFd, Error> {
+    rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| Error::file("open", path)(errno.into()))
+}
+
+/// Takes the lock that says that this container has a monitor.
+pub fn lock(run_dir: &Path, directory: impl AsFd) -> Result<File, Error> {
+    let path = run_dir.join(LOCK);
+    // Writable, so that its closing is an event for those who watch it (IN_CLOSE_WRITE).
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = rustix::fs::openat(directory, LOCK, flags, Mode::RUSR | Mode::WUSR)
+        .map_err(|errno| Error::file("open", &path)(errno.into()))?;
+    for _ in 0..LOCK_TRIES {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file.into()),
+            Err(Errno::AGAIN) => std::thread::sleep(Duration::from_millis(1)),
+            Err(errno) => return Err(Error::file("lock", path)(errno.into())),
+        }
+    }
+    Err(Error::Locked(run_dir.to_owned()))
+}
+
+/// Listens for clients. The socket has mode 0600 from its first moment.
+pub fn listen(run_dir: &Path, directory: impl AsFd) -> Result<OwnedFd, Error> {
+    let path = run_dir.join(SOCKET);
+    let fail = |errno: Errno| Error::file("listen at", &path)(io::Error::from(errno));
+    // By descriptor, because a socket address has room for 107 bytes only.
+    let address = format!("/proc/self/fd/{}/{SOCKET}", directory.as_fd().as_raw_fd());
+    let address = SocketAddrUnix::new(address).map_err(fail)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(fail)?;
+    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(fail)?;
+    match rustix::net::bind(&socket, &address) {
+        // Left by a monitor that was killed: the lock is ours, so nobody listens there.
+        Err(Errno::ADDRINUSE) => rustix::fs::unlinkat(directory, SOCKET, rustix::fs::AtFlags::empty())
+            .and_then(|()| rustix::net::bind(&socket, &address)),
+        other => other,
+    }
+    .and_then(|()| rustix::net::listen(&socket, 16))
+    .map_err(fail)?;
+    Ok(socket)
+}

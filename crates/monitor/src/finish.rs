@@ -1,0 +1,174 @@
+//! From the end of the container's first process to the end of the monitor.
+//!
+//! ```text
+//! pidfd readable: the pid namespace is dead
+//!   last output ── exit state ── control groups removed ── exit.json ── Exited to every client
+//!   remove:   the lock stays ours; the foreground client's engine removes the container; its end of file,
+//!             and whatever still exists then is left to `__reap`
+//!   else:     the lock is given back (the container may be started again), `__reap` releases the rest
+//! ```
+
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use corral_runtime::ExitState;
+use corral_spec::ContainerId;
+use corral_spec::record::{Exit, GENERATION, Launch};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::log::Stream;
+use crate::peer::{Peer, Role};
+use crate::protocol::{ToClient, ToMonitor};
+use crate::records::{Directory, Durability, now_ns};
+use crate::supervise::{Supervisor, timespec};
+use crate::{After, EXIT, Error, NOTES};
+
+/// How long the last output is waited for. All processes of the container are dead by then; only who got a pipe
+/// through a socket outside of it could hold it open.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// What the end needs of a launch.
+#[derive(Debug)]
+pub struct Ending {
+    pub id: ContainerId,
+    pub remove: bool,
+    /// Whether it can have been killed for memory.
+    pub bounded_memory: bool,
+}
+
+impl Ending {
+    pub fn of(launch: &Launch) -> Self {
+        Self { id: launch.id.clone(), remove: launch.remove, bounded_memory: launch.cgroup.memory.is_some() }
+    }
+}
+
+/// The directories, and the lock that makes them ours.
+#[derive(Debug)]
+pub struct Place {
+    pub container_dir: Directory,
+    pub lock: File,
+}
+
+/// Takes down a container whose first process has ended.
+pub fn finish(mut supervisor: Supervisor, place: Place, ending: &Ending) -> After {
+    let finished_ns = now_ns();
+    drain(&mut supervisor);
+    let Supervisor { mut running, clients, status, run_dir, lost, .. } = supervisor;
+    let mut notes: Vec<String> = Vec::new();
+    if let Some((bytes, reason)) = lost {
+        notes.push(format!("{bytes} bytes of output are missing in the log: {reason}"));
+    }
+    let state = running.wait().unwrap_or_else(|error| {
+        notes.push(error.to_string());
+        ExitState::Code(255)
+    });
+    let oom_killed = ending.bounded_memory
+        && state != ExitState::Code(0)
+        && running.cgroup().oom_killed().unwrap_or_else(|error| {
+            notes.push(error.to_string());
+            false
+        });
+    notes.extend(running.cleanup().iter().map(ToString::to_string));
+    notes.iter().for_each(|note| run_dir.note(NOTES, note));
+    let (code, started_ns) = (state.code(), status.started_ns);
+    let exit =
+        Exit { generation: GENERATION, code, oom_killed, error: String::new(), started_ns, finished_ns };
+    let last_word = ToClient::Exited { code, oom_killed };
+    close(place, run_dir, clients.peers, ending, (&exit, last_word))
+}
+
+/// Ends a monitor whose container never ran.
+pub fn fail(place: Place, run_dir: Directory, first: Option<Peer>, ending: &Ending, error: &Error) -> After {
+    let code = error.exit_code();
+    let message = error.to_string();
+    let exit = Exit {
+        generation: GENERATION,
+        code,
+        oom_killed: false,
+        error: message.clone(),
+        started_ns: 0,
+        finished_ns: now_ns(),
+    };
+    let last_word = ToClient::Failed { code, message: &message };
+    close(place, run_dir, first.into_iter().collect(), ending, (&exit, last_word))
+}
+
+/// Writes the exit record, says the last word, and waits for those who have to hear it.
+fn close(
+    place: Place,
+    run_dir: Directory,
+    mut peers: Vec<Peer>,
+    ending: &Ending,
+    (exit, last_word): (&Exit, ToClient<'_>),
+) -> After {
+    let Place { container_dir, lock } = place;
+    let durability = if ending.remove { Durability::None } else { Durability::Disk };
+    if let Err(error) = container_dir.put(EXIT, exit, durability) {
+        run_dir.note(NOTES, &error.to_string());
+    }
+    // Closed, not unlocked: its closing is what the readers of the log wait for.
+    let kept = ending.remove.then_some(lock);
+    peers.iter_mut().filter(|peer| peer.listens()).for_each(|peer| peer.send(last_word));
+    see_off(peers, ending.remove);
+    drop(kept);
+    if run_dir.exists() || (ending.remove && container_dir.exists()) {
+        After::Reap(ending.id.clone())
+    } else {
+        After::Exit(0)
+    }
+}
+
+/// Carries what is still in the pipes.
+fn drain(supervisor: &mut Supervisor) {
+    let deadline = Instant::now() + LAST_WORDS;
+    while !supervisor.streams.are_silent() {
+        let left = timespec(deadline.saturating_duration_since(Instant::now()));
+        let (streams, mut fds): (Vec<Stream>, Vec<_>) = supervisor
+            .streams
+            .outputs()
+            .map(|(stream, fd)| (stream, PollFd::from_borrowed_fd(fd, PollFlags::IN)))
+            .unzip();
+        if !poll(&mut fds, Some(&left)).is_ok_and(|ready| ready > 0) {
+            return;
+        }
+        let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        for (stream, _) in streams.into_iter().zip(ready).filter(|(_, ready)| *ready) {
+            supervisor.carry_output(stream);
+        }
+    }
+}
+
+/// Waits until every client has taken what was sent to it, or has lost its patience; and with `remove` until the
+/// foreground client, who removes the container, is gone.
+fn see_off(mut peers: Vec<Peer>, remove: bool) {
+    loop {
+        peers.retain(|peer| {
+            !peer.is_gone() && (peer.is_blocked() || (remove && peer.role == Role::Foreground))
+        });
+        if peers.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let deadline = peers.iter().filter_map(Peer::deadline).min();
+        let timeout = deadline.map(|deadline| timespec(deadline.saturating_duration_since(now)));
+        let mut polled: Vec<_> =
+            peers.iter().map(|peer| PollFd::from_borrowed_fd(peer.fd(), peer.interest())).collect();
+        match poll(&mut polled, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
+        }
+        let now = Instant::now();
+        for peer in &mut peers {
+            if peer.is_blocked() {
+                peer.flush();
+            }
+            peer.receive();
+            while let Some(frame) = peer.next_frame() {
+                if frame == ToMonitor::Waiting {
+                    peer.lives();
+                }
+            }
+            peer.expire(now);
+        }
+    }
+}

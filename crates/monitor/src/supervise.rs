@@ -1,0 +1,286 @@
+//! A running container, its streams, its clients and its log: one loop over a closed set of sources.
+//!
+//! ```text
+//!            ┌──────────────── Source ────────────────┐
+//!  pidfd ────┤ Ended                                   │
+//!  pipes ────┤ Output(stream) ──▶ log, then every      │   not read while a client is blocked
+//!            │                    attached client      │
+//!  pipe  ────┤ Input  ◀── pieces on credit             │   only while a piece waits
+//!  socket ───┤ Listener ──▶ new client                 │
+//!  clients ──┤ Client(i) ──▶ frames                    │
+//!            └─────────────────────────────────────────┘
+//! ```
+//!
+//! Back pressure. The log gets everything, so a log that blocked would block the container: it is a file, and
+//! what it refuses (no space) is counted and lost, not waited for. A client that does not read holds the
+//! container back, as a slow reader of `docker run` does; but at most for [`PATIENCE`](crate::peer::PATIENCE),
+//! unless it started the container and keeps saying that it lives. So a pager may sit on a foreground container's
+//! output for hours, a stopped or hung client for a minute, and a forgotten viewer for a minute too.
+
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use corral_runtime::Running;
+use corral_spec::Signal;
+use corral_spec::record::Status;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::Error;
+use crate::log::{Stream, Writer};
+use crate::peer::{Peer, Role};
+use crate::protocol::{ToClient, ToMonitor};
+use crate::records::{Directory, Durability, now_ns};
+use crate::streams::{CHUNK, Chunk, Streams};
+
+/// Clients at one time.
+const MOST_CLIENTS: usize = 64;
+
+/// What the loop waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// The first process.
+    Ended,
+    /// A stream of the container has bytes, or has ended.
+    Output(Stream),
+    /// The container takes input.
+    Input,
+    /// A client knocks.
+    Listener,
+    /// The client at this place says something, or takes something.
+    Client(usize),
+}
+
+/// All that a monitor knows while its container runs.
+#[derive(Debug)]
+pub struct Supervisor {
+    pub running: Running,
+    pub streams: Streams,
+    pub clients: Clients,
+    pub log: Writer,
+    pub status: Status,
+    pub run_dir: Directory,
+    /// Output that the log refused, in bytes, and why the first time.
+    pub lost: Option<(u64, String)>,
+}
+
+/// The clients, and the door.
+#[derive(Debug)]
+pub struct Clients {
+    pub listener: OwnedFd,
+    pub peers: Vec<Peer>,
+    next_number: u64,
+}
+
+impl Clients {
+    /// With the client that started the container, if there is one.
+    pub fn new(listener: OwnedFd, first: Option<Peer>) -> Self {
+        Self { listener, peers: first.into_iter().collect(), next_number: 1 }
+    }
+
+    /// Sends to all that listen.
+    pub fn tell(&mut self, frame: ToClient<'_>) {
+        self.peers.iter_mut().filter(|peer| peer.listens()).for_each(|peer| peer.send(frame));
+    }
+
+    fn accept(&mut self) {
+        let flags = rustix::net::SocketFlags::CLOEXEC;
+        // A client that left again is no event; the others stay in the queue.
+        let Ok(socket) = rustix::net::accept_with(&self.listener, flags) else { return };
+        if self.peers.len() < MOST_CLIENTS && crate::records::is_admitted(&socket) {
+            self.peers.push(Peer::new(self.next_number, socket, Role::Caller, false));
+            self.next_number += 1;
+        }
+    }
+
+    fn by_number(&mut self, number: u64) -> Option<&mut Peer> {
+        self.peers.iter_mut().find(|peer| peer.number == number)
+    }
+
+    /// Until when a loop may sleep.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.peers.iter().filter_map(Peer::deadline).min()
+    }
+}
+
+impl Supervisor {
+    /// Serves until the container's first process has ended.
+    ///
+    /// # Errors
+    /// Only if waiting itself fails.
+    pub fn serve(&mut self) -> Result<(), Error> {
+        loop {
+            for source in self.wait()? {
+                match source {
+                    Source::Ended => return Ok(()),
+                    Source::Output(stream) => self.carry_output(stream),
+                    Source::Input => self.write_input(),
+                    Source::Listener => self.clients.accept(),
+                    Source::Client(at) => self.serve_client(at),
+                }
+            }
+            self.forget_gone();
+        }
+    }
+
+    /// Ends the container at once.
+    pub fn kill(&self) {
+        let killed = self.running.cgroup().kill().and_then(|()| self.running.signal(Signal::KILL));
+        if let Err(error) = killed {
+            self.run_dir.note(crate::NOTES, &error.to_string());
+        }
+    }
+
+    fn wait(&mut self) -> Result<Vec<Source>, Error> {
+        let now = Instant::now();
+        let timeout =
+            self.clients.deadline().map(|deadline| timespec(deadline.saturating_duration_since(now)));
+        let mut sources = vec![Source::Listener];
+        let mut fds = vec![PollFd::new(&self.clients.listener, PollFlags::IN)];
+        if !self.clients.peers.iter().any(Peer::is_blocked) {
+            for (stream, fd) in self.streams.outputs() {
+                sources.push(Source::Output(stream));
+                fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+            }
+        }
+        if let Some(fd) = self.streams.input.blocked() {
+            sources.push(Source::Input);
+            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::OUT));
+        }
+        for (at, peer) in self.clients.peers.iter().enumerate() {
+            sources.push(Source::Client(at));
+            fds.push(PollFd::from_borrowed_fd(peer.fd(), peer.interest()));
+        }
+        // Last: what is ready beside it is carried first.
+        sources.push(Source::Ended);
+        fds.push(PollFd::from_borrowed_fd(self.running.pidfd(), PollFlags::IN));
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Ok(Vec::new()),
+            Err(errno) => return Err(Error::Setup { act: "wait for the container", source: errno.into() }),
+        }
+        let ready = sources.into_iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
+        let ready = ready.map(|(source, _)| source).collect();
+        if timeout.is_some() {
+            let now = Instant::now();
+            self.clients.peers.iter_mut().for_each(|peer| peer.expire(now));
+        }
+        Ok(ready)
+    }
+
+    /// One read: to the log first, then to the clients.
+    pub fn carry_output(&mut self, stream: Stream) {
+        let mut chunk: Chunk = [std::mem::MaybeUninit::uninit(); CHUNK];
+        let bytes = self.streams.read(stream, &mut chunk);
+        if bytes.is_empty() {
+            return;
+        }
+        if let Err(error) = self.log.append(now_ns(), stream, bytes) {
+            let (lost, _) = self.lost.get_or_insert_with(|| (0, error.to_string()));
+            *lost += bytes.len() as u64;
+        }
+        self.clients.tell(match stream {
+            Stream::Stdout => ToClient::Stdout(bytes),
+            Stream::Stderr => ToClient::Stderr(bytes),
+        });
+    }
+
+    fn write_input(&mut self) {
+        let clients = &mut self.clients;
+        self.streams.input.write(|number| {
+            if let Some(peer) = clients.by_number(number) {
+                peer.feeding = false;
+                peer.send(ToClient::StdinReady);
+            }
+        });
+    }
+
+    fn serve_client(&mut self, at: usize) {
+        let peer = &mut self.clients.peers[at];
+        if peer.is_blocked() {
+            peer.flush();
+        }
+        peer.receive();
+        while self.next_request(at) {}
+    }
+
+    /// Does what the client's next frame asks for; false when there is none.
+    fn next_request(&mut self, at: usize) -> bool {
+        let peer = &mut self.clients.peers[at];
+        let (number, pid) = (peer.number, self.status.init.pid);
+        let Some(frame) = peer.next_frame() else { return false };
+        match frame {
+            ToMonitor::Attach { stdin } => {
+                (peer.role, peer.stdin) = (Role::Attached, stdin);
+                peer.send(ToClient::Started { pid });
+            }
+            ToMonitor::Stdin(bytes) => {
+                self.streams.input.push(number, bytes);
+                peer.feeding = true;
+                self.write_input();
+            }
+            ToMonitor::StdinClosed => {
+                if std::mem::take(&mut peer.stdin) {
+                    self.streams.close_input();
+                }
+            }
+            ToMonitor::Resize { rows, cols } => self.streams.resize(rows, cols),
+            ToMonitor::Signal(signal) => {
+                if let Err(error) = self.running.signal(signal) {
+                    self.run_dir.note(crate::NOTES, &error.to_string());
+                }
+            }
+            ToMonitor::Detach => {
+                peer.send(ToClient::Detached);
+                // Its leaving means nothing now.
+                (peer.role, peer.stdin) = (Role::Caller, false);
+            }
+            ToMonitor::Waiting => peer.lives(),
+            ToMonitor::Pause => self.pause(at, true),
+            ToMonitor::Unpause => self.pause(at, false),
+        }
+        true
+    }
+
+    fn pause(&mut self, at: usize, pause: bool) {
+        let answer = self.set_paused(pause).map_err(|error| error.to_string());
+        self.clients.peers[at].send(match &answer {
+            Ok(()) => ToClient::Done,
+            Err(message) => ToClient::Refused { message },
+        });
+    }
+
+    fn set_paused(&mut self, pause: bool) -> Result<(), Error> {
+        if self.status.paused == pause {
+            let state = if pause { "already paused" } else { "not paused" };
+            return Err(Error::Refused(format!("the container is {state}")));
+        }
+        let group = self.running.cgroup();
+        if pause {
+            group.freeze()?
+        } else {
+            group.thaw()?
+        }
+        self.status.paused = pause;
+        self.run_dir.put(crate::STATUS, &self.status, Durability::None)
+    }
+
+    /// Drops the clients that are gone.
+    fn forget_gone(&mut self) {
+        let foreground_gone = self
+            .clients
+            .peers
+            .iter()
+            .any(|peer| peer.is_gone() && peer.role == Role::Foreground && peer.stdin);
+        self.clients.peers.retain(|peer| !peer.is_gone());
+        if foreground_gone {
+            // Whoever fed it will never feed it again: a server on a pipe must see that.
+            self.streams.close_input();
+        }
+    }
+}
+
+/// For poll(2), rounded up so that it does not wake before its time.
+pub fn timespec(duration: std::time::Duration) -> Timespec {
+    Timespec { tv_sec: duration.as_secs() as i64, tv_nsec: i64::from(duration.subsec_nanos()) as _ }
+}

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 
 DIMENSIONS = 512
 
+# Read when numpy is first imported, which nothing does before this module. One thread: the matrices are
+# small, the order of additions stays the same, and a thread for each of the host's cores may not fit
+# into the number of processes that a container is allowed.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 
 class Encoder(Protocol):
     """What the index needs of a model: rows of unit length, one for each text."""
@@ -34,8 +39,6 @@ class SentenceEncoder:
 
     def _load(self):
         if self._model is None:
-            # One thread: the matrices are small, and the order of additions stays the same.
-            os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
             # The vocabulary is 128,000 objects that live for ever: collecting while they are
             # made costs a third of the load and frees nothing.
             collecting = gc.isenabled()

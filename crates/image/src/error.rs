@@ -147,6 +147,17 @@ impl Error {
         Self::Entry { entry, reason: reason.into() }
     }
 
+    /// The error of this room that a stream of this room was given to carry, instead of its wrapping.
+    pub(crate) fn unwrapped(self) -> Self {
+        match self {
+            Self::Stream { act, source } => match source.downcast::<Self>() {
+                Ok(inner) => inner,
+                Err(source) => Self::Stream { act, source },
+            },
+            error => error,
+        }
+    }
+
     /// What sort of failure it is.
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -25,7 +25,9 @@
 //! This room fetches nothing from a network, mounts nothing and starts no process.
 #![forbid(unsafe_code)]
 
+mod bundle;
 mod cache;
+mod change;
 mod config;
 mod entry;
 mod error;
@@ -38,6 +40,7 @@ mod layer;
 mod list;
 mod load;
 mod lookup;
+mod manifest;
 mod member;
 mod passwd;
 mod refs;

@@ -185,7 +185,7 @@ impl<R: Read> Read for Counted<R> {
 fn broken(source: io::Error) -> Error {
     match source.kind() {
         io::ErrorKind::UnexpectedEof => truncated(),
-        _ => Error::Stream { act: "cannot read the archive", source },
+        _ => Error::Stream { act: "cannot read the archive", source }.unwrapped(),
     }
 }
 

@@ -3,9 +3,20 @@ use std::path::PathBuf;
 
 use corral_spec::ErrorKind;
 
+use crate::debian;
+
 /// Why a directory was not packed. Each message is one line: the thing, the cause, the way out.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The Debian base could not be built.
+    #[error(transparent)]
+    Debian(#[from] debian::Error),
+    /// The store refused a layer or an image.
+    #[error(transparent)]
+    Image(#[from] corral_image::Error),
+    /// A confined step could not be run.
+    #[error(transparent)]
+    Engine(#[from] corral_engine::Error),
     /// A file or directory could not be read or written.
     #[error("cannot {act} {}: {source}", path.display())]
     Io {
@@ -96,6 +107,9 @@ impl Error {
     /// What sort of failure it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
+            Self::Debian(error) => error.kind(),
+            Self::Image(error) => error.kind(),
+            Self::Engine(error) => error.kind(),
             Self::Io { source, .. } => match source.kind() {
                 io::ErrorKind::NotFound => ErrorKind::NotFound,
                 io::ErrorKind::PermissionDenied => ErrorKind::Denied,

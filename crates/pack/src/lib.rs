@@ -25,7 +25,10 @@
 
 pub mod debian;
 mod error;
+mod files;
+mod layers;
 mod options;
+mod pack;
 mod python;
 mod report;
 mod step;
@@ -34,4 +37,4 @@ mod tree;
 pub use error::Error;
 pub use options::{PackOptions, Progress};
 pub use report::{LayerReport, Packed};
-pub use step::StepRunner;
+pub use pack::pack;

@@ -1,51 +1,40 @@
-use std::path::PathBuf;
-
-use corral_spec::Digest;
+use corral_engine::{Engine, Step, StepOutcome};
 
 use crate::Error;
 
-/// Runs one command in the `build` profile without network over image layers.
-pub trait StepRunner {
+/// Runs one command in the `build` profile, without network, over image layers.
+///
+/// The engine does it for real; the tests of this room do it with the host's interpreter where no
+/// container can be made.
+pub(crate) trait StepRunner {
     /// Runs the step to its end.
     ///
     /// # Errors
-    /// If the container cannot be made; a command that fails is a [`StepOutcome`], not an error.
+    /// If the container cannot be made; a command that fails is an outcome.
     fn run_step(&self, step: &Step) -> Result<StepOutcome, Error>;
 }
 
-/// One command of the packing that executes foreign code.
-#[derive(Clone, Debug, Default)]
-pub struct Step {
-    /// The root file system, bottom first.
-    pub layers: Vec<Digest>,
-    /// The command.
-    pub argv: Vec<String>,
-    /// Its whole environment.
-    pub env: Vec<(String, String)>,
-    /// Host directories to see inside.
-    pub mounts: Vec<StepMount>,
-    /// Working directory inside.
-    pub workdir: String,
+impl StepRunner for Engine {
+    fn run_step(&self, step: &Step) -> Result<StepOutcome, Error> {
+        Ok(Self::run_step(self, step)?)
+    }
 }
 
-/// A host directory inside a [`Step`].
-#[derive(Clone, Debug)]
-pub struct StepMount {
-    /// On the host.
-    pub source: PathBuf,
-    /// Inside.
-    pub target: String,
-    /// Whether writing is refused.
-    pub read_only: bool,
+/// The outcome's output if it succeeded.
+///
+/// # Errors
+/// [`Error::Step`] with the last lines that the command wrote.
+pub(crate) fn succeed(name: &str, outcome: StepOutcome) -> Result<Vec<u8>, Error> {
+    if outcome.code == 0 {
+        return Ok(outcome.stdout);
+    }
+    Err(Error::Step { step: name.to_owned(), code: outcome.code, stderr: last_lines(&outcome.stderr) })
 }
 
-/// How a [`Step`] ended.
-#[derive(Clone, Debug)]
-pub struct StepOutcome {
-    /// Exit code, 128+n for a signal.
-    pub code: u8,
-    /// What it wrote, bounded by the engine.
-    pub stdout: Vec<u8>,
-    /// What it complained.
-    pub stderr: Vec<u8>,
+/// The end of a program's complaint as one line, without control characters.
+pub(crate) fn last_lines(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let tail = lines[lines.len().saturating_sub(4)..].join("; ");
+    tail.chars().filter(|c| !c.is_control()).take(1000).collect()
 }

@@ -2,8 +2,10 @@
 
 mod entry_points;
 mod environment;
+mod marshal;
 mod name;
 mod pin;
+mod pyc;
 mod pylock;
 mod record;
 mod requirements;

@@ -1,0 +1,42 @@
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+
+use crate::Error;
+use crate::tree::Content;
+
+/// Opens a file whose path has been made canonical: a symbolic link put anywhere in it since is refused.
+pub(crate) fn open_plain(path: &Path) -> Result<File, Error> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    rustix::fs::openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS)
+        .map(File::from)
+        .map_err(|errno| Error::io("read", path)(errno.into()))
+}
+
+/// The bytes of a file on its way into a layer.
+pub(crate) fn content_bytes(content: &Content) -> Result<std::borrow::Cow<'_, [u8]>, Error> {
+    match content {
+        Content::Bytes(bytes) => Ok(bytes[..].into()),
+        Content::Host { path, offset, size } => {
+            let mut bytes = vec![0; *size as usize];
+            open_plain(path)?.read_exact_at(&mut bytes, *offset).map_err(Error::io("read", path))?;
+            Ok(bytes.into())
+        }
+    }
+}
+
+/// Writes a file whole or not at all. Not synced: what is kept can be made again.
+pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .prefix(".new-")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
+        .tempfile_in(parent)
+        .map_err(Error::io("write", path))?;
+    file.write_all(bytes).map_err(Error::io("write", path))?;
+    file.persist(path).map_err(|error| Error::io("write", path)(error.error))?;
+    Ok(())
+}

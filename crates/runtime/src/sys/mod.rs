@@ -13,6 +13,7 @@ pub(crate) use confine::{Landlock, filter, install_seccomp, landlock_abi};
 pub(crate) use mount::{AttrChange, mount_setattr};
 #[cfg(test)]
 pub(crate) use probe::attempt;
+pub(crate) use probe::open_tree_attr;
 pub(crate) use process::{
     CStrings, Forked, block_signals, close_all, execve, exit, fork, fork_plain, keep_only, kill, loopback_up, pidfd_kill,
     reset_signals, unshare_cgroup, wait_signal,

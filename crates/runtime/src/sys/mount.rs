@@ -7,7 +7,7 @@ use super::check;
 
 /// `struct mount_attr` (linux/mount.h), version 0.
 #[repr(C)]
-struct MountAttr {
+pub(super) struct MountAttr {
     attr_set: u64,
     attr_clr: u64,
     propagation: u64,
@@ -34,18 +34,25 @@ impl AttrChange<'_> {
     }
 }
 
+impl MountAttr {
+    /// As the kernel reads it.
+    pub(super) fn of(change: &AttrChange<'_>) -> Self {
+        let mut set = change.set;
+        if change.idmap.is_some() {
+            set |= MountAttrFlags::MOUNT_ATTR_IDMAP;
+        }
+        Self {
+            attr_set: u64::from(set.bits()),
+            attr_clr: 0,
+            propagation: if change.private { libc::MS_PRIVATE } else { 0 },
+            userns_fd: change.idmap.map_or(0, |fd| fd.as_raw_fd() as u64),
+        }
+    }
+}
+
 /// mount_setattr(2) on the mount that `mount` is the root of.
 pub(crate) fn mount_setattr(mount: BorrowedFd<'_>, change: AttrChange<'_>) -> io::Result<()> {
-    let mut set = change.set;
-    if change.idmap.is_some() {
-        set |= MountAttrFlags::MOUNT_ATTR_IDMAP;
-    }
-    let attr = MountAttr {
-        attr_set: u64::from(set.bits()),
-        attr_clr: 0,
-        propagation: if change.private { libc::MS_PRIVATE } else { 0 },
-        userns_fd: change.idmap.map_or(0, |fd| fd.as_raw_fd() as u64),
-    };
+    let attr = MountAttr::of(&change);
     let flags = libc::AT_EMPTY_PATH | if change.recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a valid empty C string, `attr` lives across the call and its size is given.
     check(unsafe {

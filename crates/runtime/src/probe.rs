@@ -1,1 +1,0 @@
-//! Tries each kernel primitive in use.

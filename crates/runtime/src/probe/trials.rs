@@ -1,0 +1,149 @@
+//! The table of what is tried, and what it means when it fails.
+
+use super::failure::Failure;
+use super::{Ground, cgroups, confine, mounts, namespaces};
+
+/// One question about the host.
+pub(super) struct Trial {
+    /// What is tried.
+    pub(super) name: &'static str,
+    /// Whether no container starts without it.
+    pub(super) needed: bool,
+    /// Does it, and says what was seen.
+    pub(super) run: fn(&Ground) -> Result<String, Failure>,
+    /// What does not work without it.
+    pub(super) cost: &'static str,
+    /// The first Linux that has it.
+    since: &'static str,
+    /// How to get it where the kernel has it and refuses.
+    refused: &'static str,
+}
+
+const NO_CONTAINER: &str = "no container can be started";
+const OUTER: &str =
+    "run corral as root, outside of any container, or allow it in the outer container's seccomp profile";
+const USERNS: &str = "run corral as root; check sysctl user.max_user_namespaces (not 0), kernel.unprivileged_userns_clone \
+     (1 where it exists), kernel.apparmor_restrict_unprivileged_userns (0), and an outer container's seccomp profile";
+const STORE: &str = "keep the store on ext4, xfs, btrfs or tmpfs (--root DIR), and run corral as root";
+const GROUPS: &str = "mount cgroup2 at /sys/fs/cgroup (or the v1 controller), run corral as root, and give it a group of \
+     its own: systemd-run --scope -p Delegate=yes corral …";
+const VISIBLE: &str = "run corral outside of any container, or unmask /proc and /sys of the outer one \
+     (docker: --security-opt systempaths=unconfined; podman: --security-opt unmask=ALL)";
+
+#[rustfmt::skip]
+pub(super) const TRIALS: &[Trial] = &[
+    Trial { name: "user namespace", needed: true, run: namespaces::user_namespace, since: "3.8",
+        cost: "no container can be started but by --userns host, a weaker mode", refused: USERNS },
+    Trial { name: "other namespaces", needed: true, run: namespaces::other_namespaces, since: "5.3",
+        cost: NO_CONTAINER, refused: USERNS },
+    Trial { name: "process descriptors", needed: true, run: namespaces::pidfd, since: "5.4",
+        cost: NO_CONTAINER, refused: OUTER },
+    Trial { name: "loopback", needed: true, run: namespaces::loopback, since: "3.8",
+        cost: "servers in a container without network do not find 127.0.0.1", refused: USERNS },
+    Trial { name: "procfs inside", needed: true, run: namespaces::procfs, since: "3.8",
+        cost: NO_CONTAINER, refused: VISIBLE },
+    Trial { name: "sysfs inside", needed: true, run: namespaces::sysfs, since: "3.8",
+        cost: NO_CONTAINER, refused: VISIBLE },
+    Trial { name: "tmpfs, devpts, mqueue inside", needed: true, run: namespaces::private_filesystems, since: "4.7",
+        cost: "no terminal, no /dev/shm, no message queues: no container can be started", refused: USERNS },
+    Trial { name: "detached mounts", needed: true, run: mounts::detached, since: "5.12",
+        cost: NO_CONTAINER, refused: OUTER },
+    Trial { name: "overlay by descriptors", needed: true, run: mounts::overlay, since: "6.13",
+        cost: NO_CONTAINER, refused: STORE },
+    Trial { name: "id-mapped mounts", needed: true, run: mounts::idmap, since: "5.12",
+        cost: "no container can be started but by --userns host, a weaker mode", refused: STORE },
+    Trial { name: "overlay over id-mapped layers", needed: true, run: mounts::overlay_over_idmap, since: "5.19",
+        cost: "no container can be started but by --userns host, a weaker mode", refused: STORE },
+    Trial { name: "root switch", needed: true, run: mounts::root_switch, since: "5.2",
+        cost: NO_CONTAINER, refused: OUTER },
+    Trial { name: "confined look-up (openat2)", needed: true, run: mounts::confined_lookup, since: "5.6",
+        cost: NO_CONTAINER, refused: OUTER },
+    Trial { name: "control groups", needed: true, run: cgroups::hierarchy, since: "4.5",
+        cost: NO_CONTAINER, refused: GROUPS },
+    Trial { name: "memory limit", needed: true, run: cgroups::memory, since: "4.5",
+        cost: "agents, and -m, are refused", refused: GROUPS },
+    Trial { name: "cpu limit", needed: true, run: cgroups::cpu, since: "4.15",
+        cost: "agents, and --cpus, are refused", refused: GROUPS },
+    Trial { name: "pids limit", needed: true, run: cgroups::pids, since: "4.5",
+        cost: NO_CONTAINER, refused: GROUPS },
+    Trial { name: "birth in a control group", needed: false, run: cgroups::placement, since: "5.7",
+        cost: "containers are stopped process by process (only cgroup v1 is there)", refused: GROUPS },
+    Trial { name: "freezer", needed: false, run: cgroups::freeze, since: "5.2",
+        cost: "a container is paused by the v1 freezer, if there is one", refused: GROUPS },
+    Trial { name: "cgroup2 inside", needed: false, run: namespaces::cgroup_view, since: "4.6",
+        cost: "programs inside do not see their own limits in /sys/fs/cgroup", refused: VISIBLE },
+    Trial { name: "no_new_privs", needed: true, run: namespaces::no_new_privileges, since: "3.5",
+        cost: NO_CONTAINER, refused: OUTER },
+    Trial { name: "seccomp filter", needed: true, run: confine::seccomp, since: "4.14",
+        cost: NO_CONTAINER, refused: "a kernel with CONFIG_SECCOMP_FILTER; an outer sandbox may forbid nested filters" },
+    Trial { name: "Landlock scopes", needed: false, run: confine::landlock, since: "6.12",
+        cost: "with --network host nothing keeps a container from the host's abstract sockets",
+        refused: "a kernel with CONFIG_SECURITY_LANDLOCK, and landlock in the lsm= boot parameter" },
+    Trial { name: "open_tree_attr", needed: false, run: mounts::born_mapped, since: "6.15",
+        cost: "an already id-mapped directory cannot be mapped once more (nested containers)", refused: OUTER },
+    Trial { name: "sealed memory files", needed: false, run: confine::memfd, since: "3.17",
+        cost: "nothing yet", refused: OUTER },
+    Trial { name: "subordinate ids", needed: false, run: confine::subordinate_ids, since: "3.8",
+        cost: "containers of a user without privilege have one user id only",
+        refused: "usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER" },
+];
+
+impl Trial {
+    /// How to get what failed.
+    pub(super) fn remedy(&self, failure: &Failure) -> String {
+        match failure.errno() {
+            Some(libc::ENOSYS | libc::EINVAL | libc::ENODEV) if is_older(&release(), self.since) => {
+                format!("Linux {} or newer (this is {})", self.since, release())
+            }
+            Some(libc::ENODEV) => {
+                format!("a kernel built with it, or its module loaded (this is {})", release())
+            }
+            Some(libc::ENOSPC) if self.refused == USERNS => {
+                "sysctl -w user.max_user_namespaces=15000; and look for more than 32 nested user namespaces"
+                    .to_owned()
+            }
+            Some(libc::ENOSPC | libc::EDQUOT) => "make room on the store's file system".to_owned(),
+            Some(libc::EROFS) => {
+                "the store is on a read-only file system: choose another with --root DIR".to_owned()
+            }
+            Some(libc::EPERM | libc::EACCES) if !rustix::process::geteuid().is_root() => {
+                "run corral as root: containers of users without privilege are not available in this version"
+                    .to_owned()
+            }
+            _ => self.refused.to_owned(),
+        }
+    }
+}
+
+fn release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// Whether a release such as `6.1.0-25-amd64` comes before `major.minor`. Only for advice: what works is
+/// found by trying.
+fn is_older(release: &str, since: &str) -> bool {
+    let number = |text: &str| {
+        let mut parts =
+            text.split(|c: char| !c.is_ascii_digit()).map(|part| part.parse::<u32>().unwrap_or(0));
+        (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+    };
+    number(release) < number(since)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_compare_by_number() {
+        for (release, since, older) in [
+            ("6.1.0-25-amd64", "6.13", true),
+            ("6.13.0", "6.13", false),
+            ("6.18.44-fc", "6.9", false),
+            ("5.15.167.4-microsoft-standard-WSL2", "5.19", true),
+            ("4.18", "5.2", true),
+        ] {
+            assert_eq!(is_older(release, since), older, "{release} {since}");
+        }
+    }
+}

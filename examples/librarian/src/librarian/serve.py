@@ -100,22 +100,22 @@ class Handler(BaseHTTPRequestHandler):
             self._reply(HTTPStatus.NOT_FOUND, {"error": f"no such path: {url.path}; there are /healthz and /ask"})
 
     def do_POST(self) -> None:
-        if urlsplit(self.path).path != "/ask":
-            self.close_connection = True
-            self._reply(HTTPStatus.NOT_FOUND, {"error": "POST goes to /ask"})
-            return
         try:
             length = int(self.headers.get("Content-Length", ""))
         except ValueError:
             length = -1
+        # The body is read before anything is refused, also one that is a little too long: a client that
+        # still writes would see a reset instead of the answer.
+        data = self.rfile.read(min(max(length, 0), 16 * MAX_BODY))
         if not 0 <= length <= MAX_BODY:
-            # What is a little too long is read, so that the client hears the answer and no reset.
-            self.rfile.read(min(max(length, 0), 16 * MAX_BODY))
             self.close_connection = True
             self._reply(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, {"error": f"Content-Length must be 0 to {MAX_BODY}"})
             return
+        if urlsplit(self.path).path != "/ask":
+            self._reply(HTTPStatus.NOT_FOUND, {"error": "POST goes to /ask"})
+            return
         try:
-            body = json.loads(self.rfile.read(length))
+            body = json.loads(data)
         except (ValueError, RecursionError):
             body = None
         if isinstance(body, dict):

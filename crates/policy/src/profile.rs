@@ -26,8 +26,6 @@ pub struct Profile {
     pub tmpfs: &'static [Tmpfs],
     /// Network when no flag says otherwise.
     pub network: NetworkMode,
-    /// File mode creation mask of the first process.
-    pub umask: u32,
 }
 
 /// Bounds that hold when no flag gives another; none is unbounded.
@@ -126,7 +124,6 @@ pub const fn confinement(name: ProfileName) -> Profile {
         read_only_root: false,
         tmpfs: &[],
         network: NetworkMode::None,
-        umask: 0o022,
     };
     match name {
         ProfileName::Standard | ProfileName::Build => standard,

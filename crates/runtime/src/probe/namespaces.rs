@@ -103,12 +103,6 @@ pub(super) fn private_filesystems(_: &Ground) -> Result<String, Failure> {
     Ok("tmpfs, devpts, mqueue".to_owned())
 }
 
-/// cgroup2 as seen from a cgroup namespace.
-pub(super) fn cgroup_view(_: &Ground) -> Result<String, Failure> {
-    as_root_inside(libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP, || mount_detached("cgroup2", None))?;
-    Ok("cgroup2 in a cgroup namespace".to_owned())
-}
-
 /// 127.0.0.1 of a fresh network namespace, by listening on it.
 pub(super) fn loopback(_: &Ground) -> Result<String, Failure> {
     as_root_inside(libc::CLONE_NEWNET, || {

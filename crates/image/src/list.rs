@@ -34,7 +34,7 @@ impl Store {
                 Some(known) => known,
                 None => match self.facts(&id) {
                     // Removed while we read.
-                    Err(Error::NoSuchImage(_)) => continue,
+                    Err(_) if self.target(id)?.is_none() => continue,
                     found => facts.entry(id).or_insert(found?),
                 },
             };

@@ -6,18 +6,40 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, Mode, OFlags, flock};
-use rustix::io::Errno;
+use rustix::fs::{FileType, FlockOperation, Mode, OFlags, flock};
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::stdio::{stdin, stdout};
 
 use crate::{Error, LOCK, SOCKET};
 
 /// How often a lock that somebody holds is tried again, a millisecond apart: who only asks whether a monitor
 /// lives holds it for a moment.
 const LOCK_TRIES: u32 = 50;
+/// The first descriptor that is not a standard stream.
+const FIRST: i32 = 3;
 
 fn setup(act: &'static str) -> impl FnOnce(Errno) -> Error {
     move |errno| Error::Setup { act, source: errno.into() }
+}
+
+/// What the command that started us passed on.
+pub struct Inherited {
+    /// The initial client.
+    pub client: Option<OwnedFd>,
+    /// Standard output: perhaps the lock.
+    pub lock: OwnedFd,
+}
+
+/// Takes over the standard streams that mean something, and closes everything else.
+pub fn inherited() -> io::Result<Inherited> {
+    corral_runtime::signal::close_inherited(FIRST)?;
+    let is_socket = |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket;
+    let client = rustix::fs::fstat(stdin())
+        .is_ok_and(is_socket)
+        .then(|| fcntl_dupfd_cloexec(stdin(), FIRST))
+        .transpose()?;
+    Ok(Inherited { client, lock: fcntl_dupfd_cloexec(stdout(), FIRST)? })
 }
 
 /// Leaves the caller's session, directory, umask and streams.
@@ -44,18 +66,25 @@ pub fn directory(path: &Path) -> Result<OwnedFd, Error> {
         .map_err(|errno| Error::file("open", path)(errno.into()))
 }
 
-/// Takes the lock that says that this container has a monitor.
-pub fn lock(run_dir: &Path, directory: impl AsFd) -> Result<File, Error> {
+/// Takes the lock that says that this container has a monitor; `held` may be it.
+pub fn lock(run_dir: &Path, directory: impl AsFd, held: OwnedFd) -> Result<File, Error> {
     let path = run_dir.join(LOCK);
+    let fail = |act| Error::file(act, &path);
+    let identity = |stat: rustix::fs::Stat| (stat.st_dev, stat.st_ino);
     // Writable, so that its closing is an event for those who watch it (IN_CLOSE_WRITE).
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = rustix::fs::openat(directory, LOCK, flags, Mode::RUSR | Mode::WUSR)
-        .map_err(|errno| Error::file("open", &path)(errno.into()))?;
+    let open = || -> io::Result<OwnedFd> {
+        let file = rustix::fs::openat(directory, LOCK, flags, Mode::RUSR | Mode::WUSR)?;
+        let same = identity(rustix::fs::fstat(&file)?) == identity(rustix::fs::fstat(&held)?);
+        Ok(if same { held } else { file })
+    };
+    let file = open().map_err(fail("open"))?;
     for _ in 0..LOCK_TRIES {
+        // No wait and no effect on a lock that was passed on.
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => return Ok(file.into()),
             Err(Errno::AGAIN) => std::thread::sleep(Duration::from_millis(1)),
-            Err(errno) => return Err(Error::file("lock", path)(errno.into())),
+            Err(errno) => return Err(fail("lock")(errno.into())),
         }
     }
     Err(Error::Locked(run_dir.to_owned()))

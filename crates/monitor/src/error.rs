@@ -51,6 +51,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// What was read could not be written.
+    #[error("cannot write the output: {0}")]
+    Output(#[source] io::Error),
     /// The connection to the monitor failed.
     #[error("cannot {act}: {source}")]
     Connection {
@@ -93,6 +96,7 @@ impl Error {
             Self::Runtime(error) => error.kind(),
             Self::File { .. }
             | Self::Setup { .. }
+            | Self::Output(_)
             | Self::Connection { .. }
             | Self::MonitorGone
             | Self::Protocol(_)

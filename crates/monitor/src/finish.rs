@@ -2,11 +2,14 @@
 //!
 //! ```text
 //! pidfd readable: the pid namespace is dead
-//!   last output ── exit state ── control groups removed ── exit.json ── Exited to every client
-//!   remove:   the lock stays ours; the foreground client's engine removes the container; its end of file,
-//!             and whatever still exists then is left to `__reap`
-//!   else:     the lock is given back (the container may be started again), `__reap` releases the rest
+//!   last output ── exit state ── control groups removed ── exit.json ── the lock is given back
+//!   ── Exited to every client
+//!   remove:   the foreground client's engine, who has the lock now, removes the container; at the client's
+//!             end of file, whatever still exists is left to `__reap`
+//!   else:     `__reap` releases the rest; the container may be started again meanwhile
 //! ```
+//!
+//! The lock goes before the last word: who hears it may take the lock at once.
 
 use std::fs::File;
 use std::time::{Duration, Instant};
@@ -107,10 +110,9 @@ fn close(
         run_dir.note(NOTES, &error.to_string());
     }
     // Closed, not unlocked: its closing is what the readers of the log wait for.
-    let kept = ending.remove.then_some(lock);
+    drop(lock);
     peers.iter_mut().filter(|peer| peer.listens()).for_each(|peer| peer.send(last_word));
     see_off(peers, ending.remove);
-    drop(kept);
     if run_dir.exists() || (ending.remove && container_dir.exists()) {
         After::Reap(ending.id.clone())
     } else {

@@ -1,7 +1,7 @@
 //! One process per container: creates it, carries its streams, records its end.
 //!
 //! ```text
-//!  corral run ── spawns ──▶ corral __monitor CONTAINER_DIR RUN_DIR --client 3
+//!  corral run ── spawns ──▶ corral __monitor CONTAINER_DIR RUN_DIR  0: socket pair, 1: the lock
 //!      ▲                        │
 //!      │  socket pair           │ reads    CONTAINER_DIR/launch.json
 //!      └──── protocol ──────────┤ creates  the container: corral_runtime::create, its parent from now on
@@ -36,7 +36,7 @@ use std::ffi::OsString;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use corral_runtime::{Running, signal};
+use corral_runtime::Running;
 use corral_spec::ContainerId;
 use corral_spec::record::{GENERATION, Launch, Status};
 
@@ -59,8 +59,6 @@ const STATUS: &str = "status.json";
 const EXIT: &str = "exit.json";
 /// What failed without stopping anything, for people; in the run directory.
 const NOTES: &str = "monitor.log";
-/// The first descriptor that is not a standard stream.
-const FIRST: i32 = 3;
 
 /// What `corral __monitor` was asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,24 +67,15 @@ pub struct Invocation {
     pub container_dir: PathBuf,
     /// Absolute. Gets `status.json`, `attach.sock`, `lock`; must exist, with mode 0700.
     pub run_dir: PathBuf,
-    /// The descriptor of the initial client's socket, by convention 3.
-    pub client: Option<i32>,
 }
 
 impl Invocation {
-    /// Parses what follows `__monitor`: `CONTAINER_DIR RUN_DIR [--client FD]`.
+    /// Parses what follows `__monitor`: `CONTAINER_DIR RUN_DIR`.
     pub fn parse(words: impl IntoIterator<Item = OsString>) -> Option<Self> {
         let mut words = words.into_iter();
         let [container_dir, run_dir] = [words.next()?, words.next()?].map(PathBuf::from);
-        let client = match words.next() {
-            None => None,
-            Some(flag) if flag == "--client" => {
-                Some(words.next()?.to_str()?.parse().ok().filter(|fd| *fd >= FIRST)?)
-            }
-            Some(_) => return None,
-        };
         let absolute = container_dir.is_absolute() && run_dir.is_absolute();
-        (absolute && words.next().is_none()).then_some(Self { container_dir, run_dir, client })
+        (absolute && words.next().is_none()).then_some(Self { container_dir, run_dir })
     }
 }
 
@@ -100,11 +89,15 @@ pub enum After {
 }
 
 /// Is the monitor of a container from creation to end. Call it first thing in `main`, with nothing open:
-/// every descriptor from 3 on, other than the client's, is closed.
+/// every descriptor from 3 on is closed.
+///
+/// Standard input is the initial client's socket, if it is a socket. Standard output is the container's lock,
+/// held already, if it is that file: so no moment passes between a command that prepared the container and its
+/// monitor. (A program without unsafe code can pass these three descriptors and no others.)
 pub fn run(invocation: &Invocation) -> After {
-    let Ok(client) = signal::take_inherited(FIRST, invocation.client) else { return After::Exit(1) };
-    let mut first = client.map(|socket| Peer::new(0, socket, Role::Foreground, false));
-    let (place, run_dir, launch) = match take_place(invocation) {
+    let Ok(inherited) = enter::inherited() else { return After::Exit(1) };
+    let mut first = inherited.client.map(|socket| Peer::new(0, socket, Role::Foreground, false));
+    let (place, run_dir, launch) = match take_place(invocation, inherited.lock) {
         Ok(taken) => taken,
         Err(error) => {
             // Nothing of the container is ours: its directory is left alone.
@@ -144,10 +137,10 @@ pub fn run(invocation: &Invocation) -> After {
 }
 
 /// Becomes the one process that is responsible for this container.
-fn take_place(invocation: &Invocation) -> Result<(Place, Directory, Launch), Error> {
+fn take_place(invocation: &Invocation, held: OwnedFd) -> Result<(Place, Directory, Launch), Error> {
     enter::leave_caller()?;
     let run_dir = Directory::open(&invocation.run_dir)?;
-    let lock = enter::lock(&run_dir.path, &run_dir.fd)?;
+    let lock = enter::lock(&run_dir.path, &run_dir.fd, held)?;
     let container_dir = Directory::open(&invocation.container_dir)?;
     let launch = container_dir.launch()?;
     Ok((Place { container_dir, lock }, run_dir, launch))

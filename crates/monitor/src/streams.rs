@@ -6,9 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use corral_runtime::Io;
 use corral_spec::record::Launch;
-use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::pipe::PipeFlags;
+use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::Error;
@@ -57,32 +57,19 @@ pub fn open(launch: &Launch) -> Result<(Io, Streams), Error> {
     }
     let make = || -> rustix::io::Result<_> {
         let (stdin, ours) = if launch.process.stdin {
-            let (theirs, ours) = pipe(launch)?;
+            let (theirs, ours) = pipe_with(PipeFlags::CLOEXEC)?;
             rustix::fs::fcntl_setfl(&ours, OFlags::NONBLOCK)?;
             (theirs, Some(ours))
         } else {
             (rustix::fs::open("/dev/null", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?, None)
         };
-        let (out, stdout) = pipe(launch)?;
-        let (err, stderr) = pipe(launch)?;
+        let (out, stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (err, stderr) = pipe_with(PipeFlags::CLOEXEC)?;
         let input = Input { fd: ours, ..Input::default() };
         let streams = Streams { outputs: [Some(out), Some(err)], input, terminal: false };
         Ok((Io::Pipes { stdin, stdout, stderr }, streams))
     };
     make().map_err(fail)
-}
-
-/// A pipe that belongs to the container's user, who may open it again as /dev/stdout.
-fn pipe(launch: &Launch) -> rustix::io::Result<(OwnedFd, OwnedFd)> {
-    let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-    let host = |id: u32| match launch.ids {
-        None => Some(id),
-        Some(map) => (id < map.count).then(|| map.host + id),
-    };
-    if let (Some(uid), Some(gid)) = (host(launch.process.uid), host(launch.process.gid)) {
-        rustix::fs::fchown(&read, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
-    }
-    Ok((read, write))
 }
 
 impl Streams {

@@ -9,6 +9,8 @@
 //! One frame of output is held at a time: while our own reader does not take it, nothing is read from the
 //! monitor, and the pressure reaches the container. Signals and keys go on meanwhile.
 
+use std::os::fd::AsFd;
+
 use corral_runtime::signal::SignalFd;
 use corral_spec::Signal;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -63,12 +65,14 @@ pub enum Outcome {
 /// Joins our standard streams to the container until one of them ends it. Blocks. The terminal is as
 /// before on every return.
 ///
-/// The client is the initial one, or one that was attached ([`Client::attach`]).
+/// The client is the initial one, or one that was attached ([`Client::attach`]). It is to be kept until a
+/// container that is removed at its end was removed: the monitor takes its end of file as a sign that it must see to
+/// that itself.
 ///
 /// # Errors
 /// [`Error::MonitorGone`] when the monitor was killed, [`Error::Connection`], [`Error::Protocol`],
 /// [`Error::Terminal`].
-pub fn attach_terminal(client: Client, options: &AttachOptions) -> Result<Outcome, Error> {
+pub fn attach_terminal(client: &mut Client, options: &AttachOptions) -> Result<Outcome, Error> {
     let mut pump = Pump::new(client, options)?;
     loop {
         if let Some(outcome) = pump.turn()? {
@@ -91,7 +95,7 @@ enum Source {
 }
 
 struct Pump<'a> {
-    client: Client,
+    client: &'a mut Client,
     options: &'a AttachOptions,
     signals: SignalFd,
     terminal: Option<RawTerminal>,
@@ -114,7 +118,7 @@ struct Held {
 }
 
 impl<'a> Pump<'a> {
-    fn new(client: Client, options: &'a AttachOptions) -> Result<Self, Error> {
+    fn new(client: &'a mut Client, options: &'a AttachOptions) -> Result<Self, Error> {
         let signals = SignalFd::new(watched(options))
             .map_err(|source| Error::Connection { act: "wait for signals", source })?;
         let terminal = if options.tty { RawTerminal::enter()? } else { None };
@@ -169,7 +173,7 @@ impl<'a> Pump<'a> {
         let all = [
             (Source::Signals, PollFd::new(&self.signals, PollFlags::IN), true),
             (Source::Input, PollFd::from_borrowed_fd(stdin(), PollFlags::IN), self.stdin_open && self.credit),
-            (Source::Monitor, PollFd::new(&self.client, PollFlags::IN), held.is_none()),
+            (Source::Monitor, PollFd::from_borrowed_fd(self.client.as_fd(), PollFlags::IN), held.is_none()),
             (Source::Output, PollFd::new(output, PollFlags::OUT), held.is_some()),
         ];
         // poll(2) reports a hang-up of whatever it is given, so it is given only what is wanted now.
@@ -276,7 +280,7 @@ impl<'a> Pump<'a> {
                 None => bytes.to_vec(),
                 Some(filter) => {
                     let mut shown = Vec::with_capacity(bytes.len());
-                    filter.filter(bytes, &mut shown);
+                    filter.feed(bytes, &mut shown);
                     shown
                 }
             };
@@ -293,7 +297,7 @@ impl<'a> Pump<'a> {
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
                 return Ok(Signal::try_from(Kernel::PIPE.as_raw()).ok().map(Outcome::Interrupted));
             }
-            Err(source) => return Err(Error::Connection { act: "write the container's output", source }),
+            Err(source) => return Err(Error::Output(source)),
         }
         if held.at == held.bytes.len() {
             self.held = None;

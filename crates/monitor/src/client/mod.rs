@@ -16,6 +16,7 @@ use rustix::net::{
 
 pub use attach::{AttachOptions, Outcome, attach_terminal};
 pub use keys::{DetachKeys, DetachKeysError};
+pub use terminal::{RawTerminal, size as terminal_size};
 
 use crate::Error;
 use crate::protocol::{Encoded, Inbox, ToClient, ToMonitor};
@@ -45,8 +46,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// The end of a socket pair whose other end the monitor was started with (`--client 3`): attached from
-    /// the start.
+    /// The end of a socket pair whose other end the monitor was started with: attached from the start.
     pub fn from_fd(socket: OwnedFd) -> Self {
         Self { socket, inbox: Inbox::default() }
     }

@@ -18,6 +18,9 @@ pub struct RawTerminal {
 
 impl RawTerminal {
     /// Sets raw mode; none if standard input is no terminal.
+    ///
+    /// # Errors
+    /// [`Error::Terminal`].
     pub fn enter() -> Result<Option<Self>, Error> {
         if !isatty(stdin()) {
             return Ok(None);
@@ -29,6 +32,9 @@ impl RawTerminal {
     }
 
     /// Sets it again: a shell that stopped and continued us has set its own mode in between.
+    ///
+    /// # Errors
+    /// [`Error::Terminal`].
     pub fn again(&self) -> Result<(), Error> {
         let mut raw = self.before.clone();
         raw.make_raw();

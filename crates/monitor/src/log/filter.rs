@@ -51,7 +51,7 @@ const HARMLESS: &[u8] = b"ABCDEFGHJKLMPSTX@`adefm";
 
 impl TerminalFilter {
     /// Appends what may be shown of `input` to `out`.
-    pub fn filter(&mut self, input: &[u8], out: &mut Vec<u8>) {
+    pub fn feed(&mut self, input: &[u8], out: &mut Vec<u8>) {
         let mut rest = input;
         while let Some(byte) = rest.first() {
             if self.state == State::Ground {
@@ -208,7 +208,7 @@ mod tests {
         for step in [1, 2, 3, 5, input.len().max(1)] {
             let mut filter = TerminalFilter::default();
             let mut out = Vec::new();
-            input.chunks(step).for_each(|part| filter.filter(part, &mut out));
+            input.chunks(step).for_each(|part| filter.feed(part, &mut out));
             assert_eq!(
                 String::from_utf8_lossy(&out),
                 String::from_utf8_lossy(expect),
@@ -289,13 +289,13 @@ mod tests {
     fn unfinished_sequences_do_not_grow() {
         let mut filter = TerminalFilter::default();
         let mut out = Vec::new();
-        filter.filter(b"\x1b[", &mut out);
-        filter.filter(&[b'1'; 100_000], &mut out);
+        filter.feed(b"\x1b[", &mut out);
+        filter.feed(&[b'1'; 100_000], &mut out);
         assert!(filter.held.len() <= LONGEST_CSI + 1);
-        filter.filter(b"mX", &mut out);
+        filter.feed(b"mX", &mut out);
         assert_eq!(out, b"X");
-        filter.filter(b"\x1b]", &mut out);
-        filter.filter(&[b'y'; 5000], &mut out);
+        filter.feed(b"\x1b]", &mut out);
+        filter.feed(&[b'y'; 5000], &mut out);
         assert_eq!(
             out.len(),
             1 + 5000 - 1 - usize::from(LONGEST_STRING),

@@ -1,6 +1,6 @@
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io;
+use std::io::{self, BufRead};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -19,34 +19,28 @@ pub struct ReadOptions {
     pub until_ns: Option<u64>,
     /// Only the last so many lines, counted before the times are looked at, as Docker does.
     pub tail: Option<u64>,
-    /// Wait for more, as long as the container runs.
-    pub follow: Follow,
+    /// Wait for more at the end.
+    pub follow: Option<Follow>,
 }
 
-/// Whether a reader waits at the end.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Follow {
-    /// It does not.
-    #[default]
-    No,
-    /// It waits until the monitor of this run directory is gone.
-    While {
-        /// Holds the monitor's lock.
-        run_dir: PathBuf,
-    },
+/// As long as a container runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Follow {
+    /// Holds its monitor's lock.
+    pub run_dir: PathBuf,
 }
 
-/// Whole lines of one stream that were written at one time.
+/// A line, or a piece of one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
-    /// When the last of it was read from the container: nanoseconds since the epoch.
+    /// When the end of it was read from the container: nanoseconds since the epoch.
     pub time_ns: u64,
     /// Where it was written.
     pub stream: Stream,
-    /// One line or more, each with its `\n`. Without one at the end: the rest of a stream that ended so, or
-    /// a piece of a line longer than 64 KiB, or with [`ReadOptions::follow`] a prompt that waits.
+    /// Up to and with its `\n`. Without one: the end of a stream that ended so, a piece of a line longer than
+    /// 64 KiB, or, while following, a prompt that waits.
     pub bytes: &'a [u8],
-    /// The first of these bytes go on with a line whose beginning was in an earlier entry.
+    /// These bytes go on with a line whose beginning was the stream's last entry: no time stamp belongs here.
     pub continues: bool,
 }
 
@@ -64,7 +58,7 @@ pub struct Reader {
     /// Lines still to be passed over because of `tail`.
     skip: u64,
     lines: [Line; 2],
-    out: Vec<u8>,
+    out: Lines,
     watch: Option<Watch>,
     /// A record later than wanted was met.
     past_until: bool,
@@ -76,6 +70,18 @@ struct Line {
     bytes: Vec<u8>,
     time_ns: u64,
     /// Its beginning is already out.
+    continues: bool,
+}
+
+/// Lines of one stream and time that are ready, handed out one by one.
+#[derive(Debug)]
+struct Lines {
+    bytes: Vec<u8>,
+    /// Up to here they are handed out.
+    at: usize,
+    time_ns: u64,
+    stream: Stream,
+    /// The first of them goes on with a line that was begun.
     continues: bool,
 }
 
@@ -94,8 +100,8 @@ impl Reader {
         let directory = container_dir.join(DIRECTORY);
         // Before the files are looked at, so that nothing written in between is slept over.
         let watch = match &options.follow {
-            Follow::No => None,
-            Follow::While { run_dir } => Some(Watch::new(container_dir, run_dir)?),
+            None => None,
+            Some(follow) => Some(Watch::new(container_dir, &follow.run_dir)?),
         };
         let mut files = open_newer_than(&directory, None)?;
         let skip = match options.tail {
@@ -111,78 +117,83 @@ impl Reader {
             at: 0,
             skip,
             lines: Default::default(),
-            out: Vec::new(),
+            out: Lines { bytes: Vec::new(), at: 0, time_ns: 0, stream: Stream::Stdout, continues: false },
             watch,
             past_until: false,
         })
     }
 
-    /// The next lines; none at the end. Blocks while following.
+    /// The next line; none at the end. While following it blocks, and before that calls `before_wait`: the
+    /// moment to flush what was written so far.
     ///
     /// # Errors
-    /// [`Error::File`].
-    pub fn next_entry(&mut self) -> Result<Option<Entry<'_>>, Error> {
-        loop {
-            let step = if self.past_until { Step::End } else { self.step()? };
-            match step {
-                Step::Record(header) if self.options.until_ns.is_some_and(|until| header.time_ns > until) => {
-                    self.past_until = true;
-                }
-                Step::Record(header) => {
-                    if let Some(continues) = self.take(header) {
-                        let (time_ns, stream) = (header.time_ns, header.stream);
-                        return Ok(Some(Entry { time_ns, stream, bytes: &self.out, continues }));
-                    }
-                }
-                Step::End => {
-                    // What has no newline and perhaps never gets one: the end of the stream, or a prompt.
-                    if let Some((time_ns, stream, continues)) = self.unfinished() {
-                        return Ok(Some(Entry { time_ns, stream, bytes: &self.out, continues }));
-                    }
-                    if self.past_until || !self.wait()? {
-                        return Ok(None);
-                    }
-                }
+    /// [`Error::File`], and [`Error::Output`] for what `before_wait` met.
+    pub fn next_entry(
+        &mut self,
+        mut before_wait: impl FnMut() -> io::Result<()>,
+    ) -> Result<Option<Entry<'_>>, Error> {
+        while self.out.at == self.out.bytes.len() {
+            if !self.prepare(&mut before_wait)? {
+                return Ok(None);
             }
+        }
+        Ok(self.out.next())
+    }
+
+    /// Looks for lines to hand out, at one record or one end; false when nothing will follow.
+    fn prepare(&mut self, before_wait: &mut dyn FnMut() -> io::Result<()>) -> Result<bool, Error> {
+        match if self.past_until { Step::End } else { self.step()? } {
+            Step::Record(header) => {
+                self.past_until = self.options.until_ns.is_some_and(|until| header.time_ns > until);
+                if !self.past_until {
+                    self.take(header);
+                }
+                Ok(true)
+            }
+            // What has no newline and perhaps never gets one: the end of the stream, or a prompt.
+            Step::End if self.take_unfinished() => Ok(true),
+            Step::End if self.past_until => Ok(false),
+            Step::End => match &mut self.watch {
+                Some(watch) => {
+                    before_wait().map_err(Error::Output)?;
+                    watch.wait(&self.directory, self.options.until_ns)
+                }
+                None => Ok(false),
+            },
         }
     }
 
-    /// Moves a record's whole lines to `out`, with the line begun before; none if there is nothing to show.
-    fn take(&mut self, header: Header) -> Option<bool> {
+    /// Moves a record's whole lines to `out`, behind the line begun before.
+    fn take(&mut self, header: Header) {
         let mut bytes = &self.block[self.at - header.len..self.at];
         let line = &mut self.lines[header.stream as usize];
-        self.out.clear();
         if self.skip > 0 {
             bytes = line.pass_over(bytes, &mut self.skip);
         }
         if self.options.since_ns.is_some_and(|since| header.time_ns < since) {
-            return None;
+            return;
         }
         line.time_ns = header.time_ns;
-        let continues = line.continues;
         let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
-        if whole > 0 {
-            self.out.append(&mut line.bytes);
-            self.out.extend_from_slice(&bytes[..whole]);
-            line.continues = false;
-        } else if self.skip == 0 && line.bytes.len() + bytes.len() > MAX_BYTES {
-            self.out.append(&mut line.bytes);
-            line.continues = true;
+        if whole > 0 || (self.skip == 0 && line.bytes.len() + bytes.len() > MAX_BYTES) {
+            self.out.begin(line, header.stream);
+            self.out.bytes.extend_from_slice(&bytes[..whole]);
+            line.continues = whole == 0;
         }
         line.hold(&bytes[whole..]);
-        (!self.out.is_empty()).then_some(continues)
     }
 
-    fn unfinished(&mut self) -> Option<(u64, Stream, bool)> {
+    /// Moves a line that is begun to `out`, unless it is one to be passed over.
+    fn take_unfinished(&mut self) -> bool {
         for stream in [Stream::Stdout, Stream::Stderr] {
             let line = &mut self.lines[stream as usize];
-            if !line.bytes.is_empty() {
-                self.out = std::mem::take(&mut line.bytes);
-                let continues = std::mem::replace(&mut line.continues, true);
-                return Some((line.time_ns, stream, continues));
+            if self.skip == 0 && !line.bytes.is_empty() {
+                self.out.begin(line, stream);
+                line.continues = true;
+                return true;
             }
         }
-        None
+        false
     }
 
     /// The next record, whose bytes end at `self.at`.
@@ -243,13 +254,24 @@ impl Reader {
         self.at = 0;
         self.file = None;
     }
+}
 
-    /// At the end: false when nothing will follow.
-    fn wait(&mut self) -> Result<bool, Error> {
-        match &mut self.watch {
-            Some(watch) => watch.wait(&self.directory, self.options.until_ns),
-            None => Ok(false),
-        }
+impl Lines {
+    /// Begins anew with a line that was begun.
+    fn begin(&mut self, line: &mut Line, stream: Stream) {
+        self.bytes.clear();
+        self.bytes.append(&mut line.bytes);
+        (self.at, self.time_ns, self.stream, self.continues) = (0, line.time_ns, stream, line.continues);
+    }
+
+    fn next(&mut self) -> Option<Entry<'_>> {
+        let mut rest = &self.bytes[self.at..];
+        // The standard library's own memchr, by its only door.
+        let len = rest.skip_until(b'\n').unwrap_or_default();
+        let bytes = &self.bytes[self.at..self.at + len];
+        self.at += len;
+        let continues = std::mem::take(&mut self.continues);
+        (len > 0).then_some(Entry { time_ns: self.time_ns, stream: self.stream, bytes, continues })
     }
 }
 

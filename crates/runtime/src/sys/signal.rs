@@ -1,9 +1,9 @@
-//! Signals as a descriptor to poll, and what a process took over through execve.
+//! Signals as a descriptor to poll, and the descriptors that came through execve.
 
 use std::fs::File;
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, RawFd};
 
 use corral_spec::Signal;
 
@@ -80,44 +80,18 @@ impl Drop for SignalFd {
     }
 }
 
-/// Closes every descriptor from `first` on, but takes the one numbered `keep` into ownership, moved to a
-/// close-on-exec number of its own. What a careless caller left open does not reach a container then.
+/// Closes every descriptor from `first` on: what a careless caller left open does not reach a container then.
 ///
 /// Call it once, first thing in the program, before anything owns a descriptor from `first` on: those are
 /// closed under their owners' feet otherwise.
 ///
 /// # Errors
-/// EBADF when `keep` is not open; ENOSYS before Linux 5.9.
-pub fn take_inherited(first: RawFd, keep: Option<RawFd>) -> io::Result<Option<OwnedFd>> {
-    let kept = match keep {
-        None => None,
-        Some(number) => {
-            // SAFETY: F_DUPFD_CLOEXEC takes plain numbers; a number that is not open gives EBADF.
-            let moved = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, first) };
-            if moved < 0 {
-                return Err(io::Error::last_os_error());
-            }
-            Some(moved)
-        }
-    };
-    let close = |from: RawFd, to: libc::c_uint| -> io::Result<()> {
-        let from = libc::c_uint::try_from(from).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-        if from > to {
-            return Ok(());
-        }
-        // SAFETY: three plain numbers; by this function's contract nothing owns a descriptor in the range.
-        let done = unsafe { libc::syscall(libc::SYS_close_range, from, to, 0) };
-        if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-    };
-    match kept {
-        None => close(first, libc::c_uint::MAX)?,
-        Some(kept) => {
-            close(first, (kept - 1).max(0) as libc::c_uint)?;
-            close(kept + 1, libc::c_uint::MAX)?;
-        }
-    }
-    // SAFETY: fcntl gave this number to us alone a moment ago, and the range closed above left it out.
-    Ok(kept.map(|kept| unsafe { OwnedFd::from_raw_fd(kept) }))
+/// EINVAL for a negative number; ENOSYS before Linux 5.9.
+pub fn close_inherited(first: RawFd) -> io::Result<()> {
+    let first = libc::c_uint::try_from(first).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    // SAFETY: three plain numbers; by this function's contract nothing owns a descriptor in the range.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -19,9 +19,9 @@ use corral_spec::record::{Launch, Mount, MountKind};
 use rustix::fs::{FileType, fstat};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
-    fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree,
-    unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    UnmountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change,
+    move_mount, open_tree, unmount,
 };
 use rustix::process::{fchdir, pivot_root};
 
@@ -45,7 +45,8 @@ pub(crate) fn attach_all(launch: &Launch, detached: &Detached) -> Result<Option<
     let mut devpts = None;
     for mount in &launch.mounts {
         if from_host(mount, launch) {
-            let source = made_by_parent.next().ok_or_else(|| Error::Launch("a mount is missing".to_owned()))?;
+            let source =
+                made_by_parent.next().ok_or_else(|| Error::Launch("a mount is missing".to_owned()))?;
             attach_from_host(tree, mount, source)?;
             continue;
         }
@@ -54,14 +55,16 @@ pub(crate) fn attach_all(launch: &Launch, detached: &Detached) -> Result<Option<
             MountKind::Tmpfs { .. } => tree.find_or_make(&mount.target, Point::Directory)?.fd,
             _ => kernel_mount_point(tree, &mount.target)?,
         };
-        attach(made.as_fd(), target.as_fd()).map_err(|errno| fail_at("mount", &mount.target)(errno.into()))?;
+        attach(made.as_fd(), target.as_fd())
+            .map_err(|errno| fail_at("mount", &mount.target)(errno.into()))?;
         if matches!(mount.kind, MountKind::Devpts) {
             devpts = Some(made);
         }
     }
     for (device, node) in launch.devices.iter().zip(&detached.devices) {
         let target = tree.find_or_make(device, Point::File)?.fd;
-        attach(node.as_fd(), target.as_fd()).map_err(|errno| fail_at("bind the device", device)(errno.into()))?;
+        attach(node.as_fd(), target.as_fd())
+            .map_err(|errno| fail_at("bind the device", device)(errno.into()))?;
     }
     launch.links.iter().try_for_each(|(path, target)| tree.link(path, target))?;
     Ok(devpts)
@@ -146,9 +149,9 @@ fn kernel_mount_point(tree: Tree<'_>, target: &AbsPath) -> Result<OwnedFd, Error
             tree.find_or_make(target, Point::Directory)?;
             tree.find_unlinked(target.relative()).map_err(|errno| fail_at("prepare", target)(errno.into()))
         }
-        Err(Errno::LOOP) => {
-            Err(Error::Launch(format!("the image has a symbolic link at or above {target}; it must be a directory")))
-        }
+        Err(Errno::LOOP) => Err(Error::Launch(format!(
+            "the image has a symbolic link at or above {target}; it must be a directory"
+        ))),
         Err(errno) => Err(fail_at("prepare", target)(errno.into())),
     }
 }
@@ -203,8 +206,7 @@ fn find_existing(tree: Tree<'_>, path: &AbsPath) -> Result<Option<OwnedFd>, Erro
 
 fn make_read_only(target: BorrowedFd<'_>) -> io::Result<()> {
     let tree = clone(target)?;
-    let change =
-        AttrChange { recursive: true, ..AttrChange::flags(MountAttrFlags::MOUNT_ATTR_RDONLY) };
+    let change = AttrChange { recursive: true, ..AttrChange::flags(MountAttrFlags::MOUNT_ATTR_RDONLY) };
     mount_setattr(tree.as_fd(), change)?;
     Ok(attach(tree.as_fd(), target)?)
 }

@@ -150,11 +150,6 @@ impl Channel {
         // Not sendmsg: the container's filter may hold already, and write is always allowed.
         let _ = rustix::io::write(&self.0, &body);
     }
-
-    /// Descriptor for poll(2).
-    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
 }
 
 impl Message {
@@ -189,7 +184,8 @@ mod tests {
     #[test]
     fn failures_survive_the_socket() {
         let (parent, child) = Channel::pair().unwrap();
-        let sent = Error::Exec { program: "/bin/nö".into(), source: io::Error::from_raw_os_error(libc::ENOENT) };
+        let sent =
+            Error::Exec { program: "/bin/nö".into(), source: io::Error::from_raw_os_error(libc::ENOENT) };
         child.send_failure(&sent);
         let got = parent.receive().unwrap().and_then(|message| message.failure()).unwrap();
         assert_eq!(got.to_string(), sent.to_string());

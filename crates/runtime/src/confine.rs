@@ -20,8 +20,8 @@ use rustix::process::{
     Pid, Resource, Rlimit, Signal, fchdir, getcwd, prlimit, set_parent_process_death_signal, setrlimit, umask,
 };
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities, set_keep_capabilities,
-    set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+    CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities,
+    set_keep_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
 use crate::Error;
@@ -57,10 +57,20 @@ pub(crate) fn limit(pid: Option<Pid>, ulimits: &[Ulimit]) -> Result<(), Error> {
         };
         set.map_err(|errno| {
             let (name, soft, hard) = (&ulimit.name, ulimit.soft, ulimit.hard);
-            Error::inside(format!("set the limit {name} to {soft}:{hard} (is it above the host's own?)"), errno)
+            Error::inside(
+                format!("set the limit {name} to {soft}:{hard} (is it above the host's own?)"),
+                errno,
+            )
         })?;
     }
     Ok(())
+}
+
+/// PR_SET_PDEATHSIG. A change of credentials resets it. A parent that died before is noticed by the end of
+/// file on the channel.
+pub(crate) fn die_with_parent() -> Result<(), Error> {
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .map_err(|errno| Error::inside("tie the process to its monitor", errno))
 }
 
 /// Drops everything but what the launch leaves, except for what [`LastStep::take`] drops.
@@ -88,7 +98,7 @@ pub(crate) fn drop_privileges(process: &Process, confinement: &Confinement) -> R
     if confinement.no_new_privileges {
         set_no_new_privs(true).map_err(step("set no_new_privs"))?;
     }
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(step("tie the container to its monitor"))?;
+    die_with_parent()?;
     umask(Mode::from_raw_mode(0o022));
     let program = confinement.seccomp.as_deref().map(filter);
     Ok(LastStep { program, capabilities, late })
@@ -114,7 +124,8 @@ pub(crate) fn enter_workdir(process: &Process) -> Result<(), Error> {
     let workdir = &process.workdir;
     let fail = |errno: Errno| Error::inside(format!("enter the working directory {workdir}"), errno);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let dir = openat2(CWD, workdir.as_path(), flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS).map_err(fail)?;
+    let dir =
+        openat2(CWD, workdir.as_path(), flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS).map_err(fail)?;
     fchdir(dir.as_fd()).map_err(fail)?;
     match getcwd(Vec::new()) {
         Ok(path) if path.as_bytes().starts_with(b"/") => Ok(()),

@@ -123,7 +123,9 @@ fn prepare(launch: &Launch, running: &mut Running, channel: &Channel) -> Result<
     let detached = Detached::make(launch, userns.as_ref().map(AsFd::as_fd))?;
     if let Err(error) = channel.send_mounts(&detached.fds()) {
         // A child that gave up has said why.
-        return Err(answer(channel, "setting up")?.failure().unwrap_or(Error::inside("send the mounts", error)));
+        return Err(answer(channel, "setting up")?
+            .failure()
+            .unwrap_or(Error::inside("send the mounts", error)));
     }
     drop(detached);
     let message = answer(channel, "setting up")?;
@@ -135,7 +137,8 @@ fn prepare(launch: &Launch, running: &mut Running, channel: &Channel) -> Result<
 
 /// The child's next message; end of file means that it died.
 pub(crate) fn answer(channel: &Channel, act: &'static str) -> Result<Message, Error> {
-    let message = channel.receive().map_err(|error| Error::inside("talk to the container's first process", error))?;
+    let message =
+        channel.receive().map_err(|error| Error::inside("talk to the container's first process", error))?;
     message.ok_or(Error::Died { act })
 }
 

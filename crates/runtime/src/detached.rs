@@ -18,8 +18,8 @@ use corral_spec::NetworkMode;
 use corral_spec::record::{BindIds, IdMap, Launch, Mount, MountKind, Root};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, fstat, openat2};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_fd,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, open_tree,
 };
 
 use crate::Error;
@@ -70,7 +70,12 @@ impl Detached {
 
     /// In the order in which the child takes them.
     pub(crate) fn fds(&self) -> Vec<BorrowedFd<'_>> {
-        [&self.root, &self.null].into_iter().chain(&self.mounts).chain(&self.devices).map(AsFd::as_fd).collect()
+        [&self.root, &self.null]
+            .into_iter()
+            .chain(&self.mounts)
+            .chain(&self.devices)
+            .map(AsFd::as_fd)
+            .collect()
     }
 
     /// The child's side of [`Self::fds`].
@@ -86,7 +91,9 @@ impl Detached {
 
 /// Opens a host path once, for use by descriptor; a final symbolic link or a magic link is refused.
 fn open_path(path: &Path) -> Result<(OwnedFd, Stat), Error> {
-    let host = |act| move |errno: rustix::io::Errno| Error::Host { act, path: path.to_owned(), source: errno.into() };
+    let host = |act| {
+        move |errno: rustix::io::Errno| Error::Host { act, path: path.to_owned(), source: errno.into() }
+    };
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS).map_err(host("open"))?;
     let stat = fstat(&fd).map_err(host("look at"))?;
@@ -98,7 +105,8 @@ fn open_path(path: &Path) -> Result<(OwnedFd, Stat), Error> {
 
 /// A detached copy of the mount under `fd`, from there downwards.
 fn clone_tree(fd: BorrowedFd<'_>, path: &Path, recursive: bool) -> Result<OwnedFd, Error> {
-    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mut flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
     if recursive {
         flags |= OpenTreeFlags::AT_RECURSIVE;
     }
@@ -143,7 +151,9 @@ fn overlay(root: &Root, launch: &Launch, userns: Option<BorrowedFd<'_>>) -> Resu
         fsconfig_set_fd(&fs, "workdir", &work)?;
         // Features that would need the host's trust in attributes of the image, or that do not survive a
         // layer being moved, stay off whatever the kernel was built with.
-        for (key, value) in [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"), ("xino", "off")] {
+        for (key, value) in
+            [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"), ("xino", "off")]
+        {
             fsconfig_set_string(&fs, key, value)?;
         }
         if root.volatile {
@@ -183,7 +193,11 @@ fn own_root(upper: &OwnedFd, stat: &Stat, ids: Option<IdMap>, path: &Path) -> Re
             0o755 => Ok(()),
             _ => rustix::fs::chmodat(upper, ".", Mode::from_raw_mode(0o755), AtFlags::empty()),
         })
-        .map_err(|errno| Error::Host { act: "give the writable layer its owner", path: path.to_owned(), source: errno.into() })
+        .map_err(|errno| Error::Host {
+            act: "give the writable layer its owner",
+            path: path.to_owned(),
+            source: errno.into(),
+        })
 }
 
 /// What the kernel wrote about a file system context, as ` (…)`.
@@ -237,7 +251,8 @@ fn device_node(path: &Path) -> Result<OwnedFd, Error> {
     let (fd, stat) = open_path(path)?;
     let is = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
     let kind = FileType::from_raw_mode(stat.st_mode);
-    let expected = KNOWN_DEVICES.iter().find(|(known, _)| Path::new(known) == path).map(|(_, number)| *number);
+    let expected =
+        KNOWN_DEVICES.iter().find(|(known, _)| Path::new(known) == path).map(|(_, number)| *number);
     if kind != FileType::CharacterDevice || expected.is_some_and(|number| number != is) {
         return Err(Error::Launch(format!(
             "{} is not the character device it should be; repair the host's /dev",

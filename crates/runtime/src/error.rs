@@ -157,8 +157,12 @@ impl Error {
             Self::Launch(_) => ErrorKind::Invalid,
             Self::Limit { .. } | Self::IdmapRefused { .. } => ErrorKind::Unsupported,
             Self::Namespaces(_) | Self::IdMap { .. } => ErrorKind::Unsupported,
-            Self::Host { source, .. } | Self::Group { source, .. } | Self::Overlay { source, .. } => of(source),
-            Self::Inside { source, .. } | Self::Exec { source, .. } | Self::Process { source, .. } => of(source),
+            Self::Host { source, .. } | Self::Group { source, .. } | Self::Overlay { source, .. } => {
+                of(source)
+            }
+            Self::Inside { source, .. } | Self::Exec { source, .. } | Self::Process { source, .. } => {
+                of(source)
+            }
             Self::Gone(_) | Self::Paused => ErrorKind::Conflict,
             Self::Died { .. } => ErrorKind::Internal,
             Self::HalfMade { cause, .. } => cause.kind(),
@@ -174,7 +178,9 @@ fn of(source: &io::Error) -> ErrorKind {
             ErrorKind::Unavailable
         }
         Some(libc::ENOSYS | libc::EOPNOTSUPP | libc::ENODEV) => ErrorKind::Unsupported,
-        Some(libc::EINVAL | libc::ELOOP | libc::ENAMETOOLONG | libc::EXDEV | libc::ENOEXEC) => ErrorKind::Invalid,
+        Some(libc::EINVAL | libc::ELOOP | libc::ENAMETOOLONG | libc::EXDEV | libc::ENOEXEC) => {
+            ErrorKind::Invalid
+        }
         Some(libc::EBUSY | libc::EEXIST) => ErrorKind::Conflict,
         _ => ErrorKind::Internal,
     }

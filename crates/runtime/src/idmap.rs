@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use corral_spec::record::{BindIds, IdMap};
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, getpid, getppid, pidfd_send_signal, set_parent_process_death_signal, waitid,
+    Pid, Signal, WaitId, WaitIdOptions, getpid, getppid, pidfd_send_signal, set_parent_process_death_signal,
+    waitid,
 };
 
 use crate::Error;
@@ -32,9 +33,11 @@ pub(crate) fn map_container(pid: i32, ids: IdMap) -> Result<(), Error> {
 
 /// The user namespace of a process.
 pub(crate) fn namespace_of(pid: i32) -> Result<OwnedFd, Error> {
-    File::open(format!("/proc/{pid}/ns/user"))
-        .map(OwnedFd::from)
-        .map_err(|source| Error::Process { pid, act: "open its user namespace", source })
+    File::open(format!("/proc/{pid}/ns/user")).map(OwnedFd::from).map_err(|source| Error::Process {
+        pid,
+        act: "open its user namespace",
+        source,
+    })
 }
 
 /// Checks the numbers of a launch before anything is made of them.
@@ -42,7 +45,11 @@ pub(crate) fn check(ids: IdMap) -> Result<(), Error> {
     let end = u64::from(ids.host) + u64::from(ids.count);
     // 65534 (nobody) and 65535 (the old "no id") are not given away, nor host root; u32::MAX is "no id".
     if ids.host == 0 || ids.count == 0 || end > u64::from(u32::MAX) {
-        return Err(Error::Launch(format!("host ids {} to {} cannot be mapped", ids.host, end.saturating_sub(1))));
+        return Err(Error::Launch(format!(
+            "host ids {} to {} cannot be mapped",
+            ids.host,
+            end.saturating_sub(1)
+        )));
     }
     Ok(())
 }
@@ -54,10 +61,13 @@ pub(crate) fn owner_namespace(ids: IdMap, owner: &BindIds) -> Result<OwnedFd, Er
         return Err(Error::Launch("only an owner's map needs a namespace of its own".to_owned()));
     };
     if uid == 0 {
-        return Err(Error::Launch("a directory of the host's root cannot be given to a container".to_owned()));
+        return Err(Error::Launch(
+            "a directory of the host's root cannot be given to a container".to_owned(),
+        ));
     }
     let users = owner_extents(ids, uid, to_uid)?;
-    let groups = if gid == 0 { vec![Extent(ids.host, ids.host, ids.count)] } else { owner_extents(ids, gid, to_gid)? };
+    let groups =
+        if gid == 0 { vec![Extent(ids.host, ids.host, ids.count)] } else { owner_extents(ids, gid, to_gid)? };
     let caller = getpid();
     let (pid, pidfd) = match fork(libc::CLONE_NEWUSER, None).map_err(Error::Namespaces)? {
         Forked::Parent { pid, pidfd } => (pid, pidfd),
@@ -87,11 +97,17 @@ fn owner_extents(ids: IdMap, id: u32, to: u32) -> Result<Vec<Extent>, Error> {
         return Err(Error::Launch(format!("host id {id} belongs to the container's own range")));
     }
     if to >= ids.count {
-        return Err(Error::Launch(format!("container id {to} is beyond the {} ids of the container", ids.count)));
+        return Err(Error::Launch(format!(
+            "container id {to} is beyond the {} ids of the container",
+            ids.count
+        )));
     }
     let after = ids.host + to + 1;
-    let extents =
-        [Extent(ids.host, ids.host, to), Extent(id, ids.host + to, 1), Extent(after, after, ids.count - to - 1)];
+    let extents = [
+        Extent(ids.host, ids.host, to),
+        Extent(id, ids.host + to, 1),
+        Extent(after, after, ids.count - to - 1),
+    ];
     Ok(extents.into_iter().filter(|extent| extent.2 > 0).collect())
 }
 
@@ -101,7 +117,7 @@ fn write_map(pid: i32, file: &str, extents: &[Extent]) -> io::Result<()> {
     for Extent(inside, outside, count) in extents {
         writeln!(text, "{inside} {outside} {count}").map_err(io::Error::other)?;
     }
-    super::write_once(&format!("/proc/{pid}/{file}"), &text)
+    super::write_once(format!("/proc/{pid}/{file}"), &text)
 }
 
 #[cfg(test)]

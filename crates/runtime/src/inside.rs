@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use corral_spec::record::Launch;
 use corral_spec::{AbsPath, NetworkMode};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
-use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::system::sethostname;
 
 use crate::attach;
@@ -33,7 +33,13 @@ impl Inside<'_> {
     /// Becomes the container's first process, or tells the parent why not.
     pub(crate) fn run(self) -> ! {
         let ready = self.set_up();
-        finish(self.channel, ready, self.caller.ignored_signals, self.launch.process.init, self.launch.process.tty)
+        finish(
+            self.channel,
+            ready,
+            self.caller.ignored_signals,
+            self.launch.process.init,
+            self.launch.process.tty,
+        )
     }
 
     fn set_up(&self) -> Result<Step, Error> {
@@ -68,15 +74,13 @@ impl Inside<'_> {
 
     /// What needs nothing from the parent, and so runs while it makes the mounts.
     fn settle(&self) -> Result<(), Error> {
-        for tasks in &self.entrance.v1 {
-            rustix::io::write(tasks, b"0").map_err(|errno| Error::inside("join the control group", errno))?;
-        }
+        self.entrance.join_v1()?;
         // Only now: the root of a cgroup namespace is where its maker is.
         unshare_cgroup().map_err(|error| Error::inside("make the cgroup namespace", error))?;
-        set_parent_process_death_signal(Some(Signal::KILL))
-            .map_err(|errno| Error::inside("tie the container to its monitor", errno))?;
+        confine::die_with_parent()?;
         attach::cut_propagation()?;
-        sethostname(self.launch.hostname.as_bytes()).map_err(|errno| Error::inside("set the host name", errno))?;
+        sethostname(self.launch.hostname.as_bytes())
+            .map_err(|errno| Error::inside("set the host name", errno))?;
         if self.launch.network == NetworkMode::None {
             bring_up_loopback()?;
         }

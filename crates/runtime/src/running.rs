@@ -189,7 +189,9 @@ impl Child {
     pub(crate) fn signal(&self, signal: Signal) -> Result<(), Error> {
         match pidfd_kill(self.pidfd.as_fd(), signal.number()) {
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
-            result => result.map_err(|source| Error::Process { pid: self.name.pid, act: "signal it", source }),
+            result => {
+                result.map_err(|source| Error::Process { pid: self.name.pid, act: "signal it", source })
+            }
         }
     }
 }

@@ -59,7 +59,8 @@ pub(crate) fn take_streams(io: &Io, terminal: Option<&Terminal>) -> Result<(), E
             install(&stdin.map_err(fail)?, &stdout.map_err(fail)?, &stderr.map_err(fail)?)
         }
         (Io::Terminal, Some(Terminal { slave, .. })) => {
-            ioctl_tiocsctty(slave).map_err(|errno| Error::inside("make the terminal the controlling one", errno))?;
+            ioctl_tiocsctty(slave)
+                .map_err(|errno| Error::inside("make the terminal the controlling one", errno))?;
             let slave = above_streams(slave.as_fd()).map_err(fail)?;
             install(&slave, &slave, &slave)
         }

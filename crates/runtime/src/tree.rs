@@ -128,7 +128,12 @@ fn make_one(dir: BorrowedFd<'_>, name: &Path, file: bool) -> Result<OwnedFd, Err
 }
 
 /// The path with the dangling link `done/name` replaced by what it points at, and `rest` behind.
-fn expand(done: &Path, dir: BorrowedFd<'_>, name: &Path, rest: &[std::ffi::OsString]) -> Result<PathBuf, Errno> {
+fn expand(
+    done: &Path,
+    dir: BorrowedFd<'_>,
+    name: &Path,
+    rest: &[std::ffi::OsString],
+) -> Result<PathBuf, Errno> {
     use std::os::unix::ffi::OsStringExt;
     let target = readlinkat(dir, name, Vec::new())?;
     let target = PathBuf::from(std::ffi::OsString::from_vec(target.into_bytes()));

@@ -17,7 +17,11 @@ pub(super) fn set(path: PathBuf, value: &str) -> Result<(), Error> {
 
 /// Reads a small file.
 pub(super) fn read(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|source| Error::Group { act: "read", path: path.to_owned(), source })
+    std::fs::read_to_string(path).map_err(|source| Error::Group {
+        act: "read",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// The number after `key` in a file of `key number` lines.

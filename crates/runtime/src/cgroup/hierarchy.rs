@@ -26,7 +26,11 @@ impl Hierarchies {
     /// Reads the two files.
     pub(super) fn detect() -> Result<Self, Error> {
         let read = |path: &str| {
-            std::fs::read_to_string(path).map_err(|source| Error::Host { act: "read", path: path.into(), source })
+            std::fs::read_to_string(path).map_err(|source| Error::Host {
+                act: "read",
+                path: path.into(),
+                source,
+            })
         };
         Ok(Self::parse(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?))
     }
@@ -42,12 +46,14 @@ impl Hierarchies {
         let mut found = Self::default();
         for line in own.lines() {
             let mut fields = line.splitn(3, ':');
-            let (Some(number), Some(names), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
+            let (Some(number), Some(names), Some(path)) = (fields.next(), fields.next(), fields.next())
+            else {
                 continue;
             };
             let names: Vec<String> = names.split(',').map(str::to_owned).collect();
             let unified = number == "0";
-            let place = mountinfo.lines().rev().find_map(|line| place(line, (!unified).then_some(&names), path));
+            let place =
+                mountinfo.lines().rev().find_map(|line| place(line, (!unified).then_some(&names), path));
             match place {
                 Some(place) if unified => found.v2 = Some(place),
                 Some(place) => found.v1.push((names, place)),
@@ -68,7 +74,9 @@ fn place(line: &str, v1: Option<&Vec<String>>, own: &str) -> Option<Place> {
     match v1 {
         None if fstype != "cgroup2" => return None,
         Some(_) if fstype != "cgroup" => return None,
-        Some(names) if !names.iter().all(|name| options.split(',').any(|option| option == name)) => return None,
+        Some(names) if !names.iter().all(|name| options.split(',').any(|option| option == name)) => {
+            return None;
+        }
         _ => {}
     }
     let below = Path::new(own).strip_prefix(&root).ok()?;

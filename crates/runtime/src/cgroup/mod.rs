@@ -51,6 +51,17 @@ pub(crate) struct Entrance {
     pub(crate) v1: Vec<OwnedFd>,
 }
 
+impl Entrance {
+    /// Moves this process, which has one thread, into the v1 groups.
+    pub(crate) fn join_v1(&self) -> Result<(), Error> {
+        self.v1.iter().try_for_each(|tasks| {
+            rustix::io::write(tasks, b"0")
+                .map(drop)
+                .map_err(|errno| Error::inside("join the control group", errno))
+        })
+    }
+}
+
 impl ControlGroup {
     /// Makes the groups and sets their limits. If it fails nothing is left.
     pub(crate) fn create(limits: &Cgroup, name: &str) -> Result<Self, Error> {
@@ -92,11 +103,16 @@ impl ControlGroup {
     /// Opens the way in for a child.
     pub(crate) fn entrance(&self) -> Result<Entrance, Error> {
         let open = |path: PathBuf, flags: OFlags| {
-            openat(CWD, &path, flags | OFlags::CLOEXEC, Mode::empty())
-                .map_err(|source| Error::Group { act: "open", path, source: source.into() })
+            openat(CWD, &path, flags | OFlags::CLOEXEC, Mode::empty()).map_err(|source| Error::Group {
+                act: "open",
+                path,
+                source: source.into(),
+            })
         };
-        let v2 = self.v2.as_ref().map(|dir| open(dir.clone(), OFlags::PATH | OFlags::DIRECTORY)).transpose()?;
-        let v1 = self.v1.iter().map(|dir| open(dir.join("tasks"), OFlags::WRONLY)).collect::<Result<_, _>>()?;
+        let v2 =
+            self.v2.as_ref().map(|dir| open(dir.clone(), OFlags::PATH | OFlags::DIRECTORY)).transpose()?;
+        let v1 =
+            self.v1.iter().map(|dir| open(dir.join("tasks"), OFlags::WRONLY)).collect::<Result<_, _>>()?;
         Ok(Entrance { v2, v1 })
     }
 
@@ -167,7 +183,9 @@ impl ControlGroup {
         let v2 = self.v2.iter().map(|dir| dir.join("memory.events"));
         for path in v1.chain(v2) {
             match std::fs::read_to_string(&path) {
-                Ok(text) if files::keyed(&text, "oom_kill").is_some_and(|kills| kills > 0) => return Ok(true),
+                Ok(text) if files::keyed(&text, "oom_kill").is_some_and(|kills| kills > 0) => {
+                    return Ok(true);
+                }
                 Ok(_) => {}
                 Err(error) if gone(&error) => {}
                 Err(source) => return Err(Error::Group { act: "read", path, source }),
@@ -265,7 +283,9 @@ fn kill_each(dir: &Path) -> Result<(), Error> {
         for pid in pids {
             match kill_process(pid, Signal::KILL) {
                 Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-                Err(source) => return Err(Error::Group { act: "kill the processes of", path, source: source.into() }),
+                Err(source) => {
+                    return Err(Error::Group { act: "kill the processes of", path, source: source.into() });
+                }
             }
         }
         std::thread::sleep(Duration::from_millis(1));

@@ -44,7 +44,10 @@ impl Bound {
     /// What a launch asks for.
     pub(super) fn of(limits: &Cgroup) -> Vec<Self> {
         let Cgroup { memory, cpu_millis, pids } = limits;
-        [memory.map(Self::Memory), cpu_millis.map(Self::Cpu), pids.map(Self::Pids)].into_iter().flatten().collect()
+        [memory.map(Self::Memory), cpu_millis.map(Self::Cpu), pids.map(Self::Pids)]
+            .into_iter()
+            .flatten()
+            .collect()
     }
 
     /// The controller's name, the same in v1 and v2.
@@ -102,7 +105,9 @@ pub(super) fn v1_groups(found: &Hierarchies, bounds: &[Bound], name: &str) -> Re
         let limit = bound.controller();
         let place = found.v1(limit).ok_or_else(|| Error::Limit {
             limit,
-            reason: format!("neither cgroup2 nor cgroup v1 offers the {limit} controller here; start without it"),
+            reason: format!(
+                "neither cgroup2 nor cgroup v1 offers the {limit} controller here; start without it"
+            ),
         })?;
         let dir = place.own.join(name);
         match groups.iter_mut().find(|group| group.dir == dir) {

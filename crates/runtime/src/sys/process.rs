@@ -78,7 +78,13 @@ pub(crate) fn kill(pid: Pid, signal: i32) -> io::Result<()> {
 pub(crate) fn pidfd_kill(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     // SAFETY: no signal information is passed.
     check(unsafe {
-        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, ptr::null::<libc::siginfo_t>(), 0)
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signal,
+            ptr::null::<libc::siginfo_t>(),
+            0,
+        )
     })
     .map(drop)
 }
@@ -163,7 +169,13 @@ pub(crate) fn block_signals() -> io::Result<()> {
 fn set_mask(mask: u64) -> io::Result<()> {
     // SAFETY: the kernel reads eight bytes; no handler exists that could see a half-changed state.
     check(unsafe {
-        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, ptr::null::<u64>(), 8_usize)
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const mask,
+            ptr::null::<u64>(),
+            8_usize,
+        )
     })
     .map(drop)
 }

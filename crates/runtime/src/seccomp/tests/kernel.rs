@@ -121,7 +121,27 @@ fn ordinary_programs_go_on() {
     }
 }
 
-/// An x86-64 program of two instructions pairs: `exit(7)` through the 32-bit gate, then `exit(9)`.
+#[test]
+fn debuggers_work_on_their_own_child() {
+    const DEBUGGERS: [(&str, &[&str], &str); 2] = [
+        ("strace", &["-f", "-e", "trace=execve", "/bin/true"], "exited with 0"),
+        ("gdb", &["-batch", "-ex", "run", "-ex", "info inferiors", "/bin/true"], "exited normally"),
+    ];
+    for (program, arguments, expect) in DEBUGGERS {
+        if Command::new(program).arg("--version").output().is_err() {
+            println!("skipped: {program} is not installed");
+            continue;
+        }
+        confined(ProfileName::Agent, move || {
+            let output = Command::new(program).args(arguments).output().expect("run");
+            let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+            assert!(said.contains(expect), "{program}: {said}");
+            assert!(!said.contains("Operation not permitted"), "{program}: {said}");
+        });
+    }
+}
+
+/// An x86-64 program of two calls: `exit(7)` through the 32-bit gate, then `exit(9)`.
 #[cfg(target_arch = "x86_64")]
 fn thirty_two_bit_caller() -> Vec<u8> {
     const BASE: u64 = 0x40_0000;

@@ -38,6 +38,11 @@ const NEEDS: &[Need] = &[
         present: || Path::new("/etc/ssl/certs/ca-certificates.crt").exists(),
     },
     Need {
+        package: "busybox-static",
+        purpose: "what the tests run in their containers",
+        present: || Path::new("/bin/busybox").exists(),
+    },
+    Need {
         package: "python3-pip",
         purpose: "the client by which `corral pack` fetches wheels",
         present: || runs("uv", "--version") || runs("pip", "--version") || runs("pip3", "--version"),

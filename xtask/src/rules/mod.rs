@@ -9,6 +9,7 @@ mod cycles;
 mod dependencies;
 mod manifest;
 mod scripts;
+mod skips;
 mod unsafe_code;
 mod words;
 
@@ -50,12 +51,19 @@ fn the_repository_argues_for_its_dependencies() {
 }
 
 #[test]
-fn the_repository_has_only_short_scripts() {
+fn the_repository_has_only_short_scripts_and_counted_skips() {
+    holds("scripts", &scripts::check(texts()));
+    holds("skips", &skips::check(texts()));
+}
+
+/// Every text file of the checkout, by its path from the root.
+fn texts() -> impl Iterator<Item = (String, String)> {
     let mut files = Vec::new();
     source::walk(&cargo::root(), &mut files);
-    let texts =
-        files.iter().filter_map(|path| Some((path.display().to_string(), fs::read_to_string(path).ok()?)));
-    holds("scripts", &scripts::check(texts));
+    files.into_iter().filter_map(|path| {
+        let name = path.strip_prefix(cargo::root()).ok()?.display().to_string();
+        Some((name, fs::read_to_string(&path).ok()?))
+    })
 }
 
 fn read(path: &str) -> String {

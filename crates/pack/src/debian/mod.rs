@@ -23,16 +23,23 @@
 //!
 //! Nothing here runs a program, reads the host's dpkg database, or trusts a key that the mirror sent.
 
+mod accounts;
 mod aptconf;
 mod archive;
+mod assemble;
 mod cache;
+mod content;
 mod date;
+mod deb;
 mod deb822;
+mod elf;
 mod error;
 mod fetch;
+mod fixup;
 mod http;
 mod index;
 mod keyring;
+mod ldcache;
 mod lock;
 mod omit;
 mod path;
@@ -40,10 +47,12 @@ mod relation;
 mod release;
 mod request;
 mod resolve;
+mod scripts;
 mod sources;
 mod suite;
 mod version;
 
+pub use assemble::assemble;
 pub use cache::Cache;
 pub use error::Error;
 pub use fetch::fetch;
@@ -168,12 +177,4 @@ pub fn resolve(
         sources,
         packages: chosen.packages.values().map(|package| LockedPackage::from(&**package)).collect(),
     })
-}
-
-/// Unpacks packages into a tree and does what their scripts would have done, as far as declared.
-///
-/// # Errors
-/// See [`Error`]: a malformed package, two packages with the same file.
-pub fn assemble(_debs: &[DebFile], _request: &Request, _cache: &Cache) -> Result<Base, Error> {
-    todo!()
 }

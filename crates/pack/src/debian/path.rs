@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const PATH_MAX: usize = 4096;
 const NAME_MAX: usize = 255;
@@ -30,16 +30,19 @@ pub(super) fn parse(bytes: &[u8]) -> Result<PathBuf, &'static str> {
     Ok(PathBuf::from(OsStr::from_bytes(bytes)))
 }
 
-/// The path of a package's member: `./` before and `/` after are taken off, and old directories are folded
-/// into the ones they are links to. `None` for the root itself.
+/// The path of a package's member: `./` before and `/` after are taken off. `None` for the root itself.
 pub(super) fn member(bytes: &[u8]) -> Result<Option<PathBuf>, &'static str> {
     let bytes = bytes.strip_prefix(b"./").unwrap_or(bytes);
     let bytes = bytes.strip_suffix(b"/").unwrap_or(bytes);
     if bytes.is_empty() || bytes == b"." {
         return Ok(None);
     }
-    let path = parse(bytes)?;
-    Ok(Some(fold(path)))
+    parse(bytes).map(Some)
+}
+
+/// Whether a path is one of [`MERGED`].
+pub(super) fn is_merged(path: &Path) -> bool {
+    MERGED.iter().any(|old| path == Path::new(old))
 }
 
 /// Where a path is on a merged system: `lib/x` is `usr/lib/x`, `var/run/x` is `run/x`.
@@ -60,7 +63,8 @@ mod tests {
     use super::*;
 
     fn check(text: &[u8], expect: Option<&str>) {
-        let got = member(text).map(|path| path.map(|path| path.display().to_string()).unwrap_or_default());
+        let got =
+            member(text).map(|path| path.map(|path| fold(path).display().to_string()).unwrap_or_default());
         assert_eq!(got.ok().as_deref(), expect, "{:?}", String::from_utf8_lossy(text));
     }
 

@@ -23,10 +23,6 @@ impl Version {
         good.then(|| Self(text.to_owned()))
     }
 
-    pub(super) fn as_str(&self) -> &str {
-        &self.0
-    }
-
     fn parts(&self) -> (u32, &str, &str) {
         let (epoch, rest) = self.0.split_once(':').unwrap_or(("0", &self.0));
         let (upstream, revision) = rest.rsplit_once('-').unwrap_or((rest, ""));

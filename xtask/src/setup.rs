@@ -72,9 +72,10 @@ pub fn run() -> Result<()> {
             packages.join(" ")
         );
     }
-    cargo::run(Command::new("apt-get").args(["update", "--quiet"]))?;
+    // What apt-get says of each package is no news; what goes wrong it says on stderr.
+    cargo::run(Command::new("apt-get").arg("update").stdout(Stdio::null()))?;
     let mut install = Command::new("apt-get");
-    install.args(["install", "--yes", "--quiet", "--no-install-recommends"]).args(&packages);
+    install.args(["install", "--yes", "--no-install-recommends"]).args(&packages).stdout(Stdio::null());
     cargo::run(install.env("DEBIAN_FRONTEND", "noninteractive"))?;
     match missing.iter().find(|need| !(need.present)()) {
         Some(need) => bail!("{} is installed and still does not work: {}", need.package, need.purpose),

@@ -7,6 +7,7 @@ mod arrows;
 mod budgets;
 mod cycles;
 mod dependencies;
+mod links;
 mod manifest;
 mod scripts;
 mod skips;
@@ -54,6 +55,11 @@ fn the_repository_argues_for_its_dependencies() {
 fn the_repository_has_only_short_scripts_and_counted_skips() {
     holds("scripts", &scripts::check(texts()));
     holds("skips", &skips::check(texts()));
+}
+
+#[test]
+fn the_repository_has_pages_where_its_links_lead() {
+    holds("links", &links::check(texts(), |path| cargo::root().join(path).exists()));
 }
 
 /// Every text file of the checkout, by its path from the root.

@@ -23,6 +23,7 @@ mod measure;
 mod monitor;
 mod pack;
 mod peers;
+mod release;
 mod start;
 mod syscalls;
 
@@ -43,7 +44,11 @@ const BENCHMARKS: &[Benchmark] = &[
     ("monitor", "memory of the monitors of idle containers", monitor::run),
     ("binary", "size and start of the binary", binary::run),
     ("pack", "pack examples/librarian again", pack::run),
+    ("release", "a clean release build (only when named)", release::run),
 ];
+
+/// What takes minutes and disturbs the others.
+const ONLY_WHEN_NAMED: &[&str] = &["release"];
 
 /// What was typed.
 struct Arguments {
@@ -96,7 +101,8 @@ fn bench(arguments: &Arguments) -> Result<()> {
     let fixture = Fixture::prepare()?;
     let mut figures = Vec::new();
     for (name, what, run) in BENCHMARKS {
-        if !arguments.only.is_empty() && !arguments.only.iter().any(|only| only == name) {
+        let named = arguments.only.iter().any(|only| only == name);
+        if !named && (!arguments.only.is_empty() || ONLY_WHEN_NAMED.contains(name)) {
             continue;
         }
         eprintln!("\n{name}: {what}");

@@ -17,12 +17,12 @@ fn what_containers_need_works_here() {
     let before = mounts();
     let probes = run(&store);
     for probe in &probes {
-        println!("{:>7} µs  {:<32} {:?}", probe.micros, probe.name, probe.result);
+        println!("{:>7} µs  {:<32} {:?}", probe.micros, probe.name, probe.outcome);
     }
     for probe in &probes {
         assert!(probe.is_good_enough(), "{probe:?}");
         assert!(probe.micros < 5_000_000, "{probe:?}");
-        let (Outcome::Works { detail: text } | Outcome::Missing { remedy: text, .. }) = &probe.result;
+        let (Outcome::Works { detail: text } | Outcome::Missing { remedy: text, .. }) = &probe.outcome;
         assert!(!text.is_empty(), "{probe:?}");
     }
     assert_eq!(before, mounts(), "nothing stays mounted");

@@ -33,7 +33,7 @@ pub struct Probe {
     /// What was tried.
     pub name: &'static str,
     /// How it went.
-    pub result: Outcome,
+    pub outcome: Outcome,
     /// Whether no container starts without it. What is not needed has a cost all the same.
     pub needed: bool,
     /// How long the trial took, in microseconds.
@@ -62,7 +62,7 @@ pub enum Outcome {
 impl Probe {
     /// Whether containers can start as far as this trial goes.
     pub fn is_good_enough(&self) -> bool {
-        !self.needed || matches!(self.result, Outcome::Works { .. })
+        !self.needed || matches!(self.outcome, Outcome::Works { .. })
     }
 }
 
@@ -85,7 +85,7 @@ fn attempt(trial: &Trial, ground: &Ground) -> Probe {
     let start = Instant::now();
     let result = ground.with_scratch(|| (trial.run)(ground));
     let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let result = match result {
+    let outcome = match result {
         Ok(detail) => Outcome::Works { detail },
         Err(failure) => Outcome::Missing {
             remedy: trial.remedy(&failure),
@@ -93,7 +93,7 @@ fn attempt(trial: &Trial, ground: &Ground) -> Probe {
             cost: trial.cost.to_owned(),
         },
     };
-    Probe { name: trial.name, result, needed: trial.needed, micros }
+    Probe { name: trial.name, outcome, needed: trial.needed, micros }
 }
 
 impl Ground {
@@ -139,7 +139,7 @@ mod tests {
         .join()
         .expect("the confined thread");
         assert_eq!(probes.len(), TRIALS.len());
-        let result = |name: &str| &probes.iter().find(|probe| probe.name == name).expect(name).result;
+        let result = |name: &str| &probes.iter().find(|probe| probe.name == name).expect(name).outcome;
         for (name, step, way_out) in [
             ("user namespace", "clone3", "outer container's seccomp profile"),
             ("detached mounts", "open_tree", "outer container's seccomp profile"),

@@ -6,27 +6,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::accounts::Accounts;
-use super::deb::{Deb, Member, MemberKind};
+use super::deb::{Deb, MemberKind};
+use super::trim::is_left_out;
 use super::version::Version;
 use super::{Base, Cache, DebFile, Error, Origin, Request, content, fixup, relation, scripts};
 use crate::tree::{Content, Node, NodeKind, Tree};
-
-/// What is left out without `documentation`: manuals, translations, and what only a packager or an
-/// interactive shell reads. Copyright files stay.
-const DOCUMENTATION: [&str; 12] = [
-    "usr/share/bash-completion",
-    "usr/share/bug",
-    "usr/share/doc-base",
-    "usr/share/fish",
-    "usr/share/gtk-doc",
-    "usr/share/help",
-    "usr/share/info",
-    "usr/share/lintian",
-    "usr/share/locale",
-    "usr/share/man",
-    "usr/share/zoneinfo/posix",
-    "usr/share/zoneinfo/right",
-];
 
 /// Unpacks packages into a tree and does what their scripts would have done, as far as declared.
 ///
@@ -120,7 +104,7 @@ impl Merge<'_> {
                     }
                 }
             };
-            if self.request.documentation || !is_documentation(member) {
+            if !is_left_out(&deb.package.name, member, self.request) {
                 let owner = &member.owner;
                 let uid = accounts.uid(&owner.user).unwrap_or(owner.uid);
                 let gid = accounts.gid(&owner.group).unwrap_or(owner.gid);
@@ -189,16 +173,6 @@ fn same(a: &Node, b: &Node) -> Result<bool, Error> {
         _ => false,
     };
     Ok(kind && (a.mode, a.uid, a.gid) == (b.mode, b.uid, b.gid))
-}
-
-fn is_documentation(member: &Member) -> bool {
-    let path = &member.path;
-    if let Ok(rest) = path.strip_prefix("usr/share/doc") {
-        // A link to another package's directory leads to the copyright file there.
-        let link = matches!(member.kind, MemberKind::Symlink(_)) && rest.components().count() == 1;
-        return !rest.ends_with("copyright") && !link;
-    }
-    DOCUMENTATION.iter().any(|left_out| path.starts_with(left_out))
 }
 
 /// Nothing may lie below a link or a file: where it would end up depends on what the link says.

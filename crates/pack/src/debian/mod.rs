@@ -50,6 +50,7 @@ mod resolve;
 mod scripts;
 mod sources;
 mod suite;
+mod trim;
 mod version;
 
 pub use assemble::assemble;

@@ -1,13 +1,14 @@
-//! Dependencies that exist only for maintainer scripts.
+//! Dependencies that exist only for maintainer scripts, or for what nobody imports.
 //!
-//! No maintainer script runs here, so what only such scripts need is left out. The rule: an edge
+//! No maintainer script runs here, so what only such scripts need is left out; and NIS, which Python itself
+//! dropped. The rule: an edge
 //! `dependent -> dependency` is cut if the dependency (or, if the entry names one, this pair) is in the
 //! table below or in [`Request::omit`](super::Request::omit), unless both come from the same source package (perl
 //! without perl-base is no perl) or the dependency was asked for by name. Each cut edge stands in
 //! the lock's `omitted`. A name that is not in the table is never left out.
 
 /// `(dependent, dependency, why)`; `*` is every dependent.
-pub(super) const SCRIPT_ONLY: [(&str, &str, &str); 19] = [
+pub(super) const LEFT_OUT: [(&str, &str, &str); 21] = [
     ("*", "dpkg", "registers files, alternatives and diversions"),
     ("*", "install-info", "indexes info pages, which are left out"),
     ("*", "debconf", "asks questions at installation"),
@@ -26,13 +27,15 @@ pub(super) const SCRIPT_ONLY: [(&str, &str, &str); 19] = [
     ("*", "perl-base", "scripts in Perl; a package of programs in Perl depends on perl"),
     ("ca-certificates", "openssl", "hashes the certificate directory; the bundle is made here"),
     ("base-files", "awk", "its postinst"),
+    ("libpython3.11-stdlib", "libnsl2", "module nis (NIS, yp), dropped from Python in 3.13"),
+    ("libpython3.11-stdlib", "libtirpc3", "module nis (NIS, yp), dropped from Python in 3.13"),
     ("tzdata", "tzdata-legacy", "renames an old time zone at an upgrade"),
 ];
 
 /// Whether a dependency is left out.
 pub(super) fn is_omitted(dependent: &str, dependency: &str, also: &[String]) -> bool {
     also.iter().any(|name| name == dependency)
-        || SCRIPT_ONLY.iter().any(|(from, to, _)| *to == dependency && (*from == "*" || *from == dependent))
+        || LEFT_OUT.iter().any(|(from, to, _)| *to == dependency && (*from == "*" || *from == dependent))
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@ use serde::Deserialize;
 
 use super::{Architecture, Error, Suite};
 
-/// In every base: the release's name and licences, root certificates, names of services and protocols.
-const COMMON: [&str; 3] = ["base-files", "ca-certificates", "netbase"];
+/// In every base: the release's name and licences, root certificates, the locale C.UTF-8, and the names of
+/// services and protocols.
+const COMMON: [&str; 4] = ["base-files", "ca-certificates", "libc-bin", "netbase"];
 
 /// What to build a base of.
 #[derive(Clone, Debug)]
@@ -28,8 +29,8 @@ pub struct Request {
     pub users: Vec<User>,
     /// Directories to make.
     pub directories: Vec<Directory>,
-    /// Keep manual pages, documentation and translations.
-    pub documentation: bool,
+    /// Keep everything that packages ship: manuals, translations, character sets.
+    pub complete: bool,
     /// Accept a release whose `Valid-Until` has passed, as snapshots need.
     pub allow_expired: bool,
 }
@@ -71,7 +72,7 @@ impl Request {
             omit: Vec::new(),
             users: Vec::new(),
             directories: Vec::new(),
-            documentation: false,
+            complete: false,
             allow_expired: false,
         }
     }

@@ -225,14 +225,14 @@ mod tests {
 
     /// The archives' packages beside the ones every base has.
     fn check(packages: &[&str], updates: &[&str], expect: Result<&str, &str>) {
-        let common = ["base-files 12", "ca-certificates 1", "netbase 6"];
+        let common = ["base-files 12", "ca-certificates 1", "libc-bin 2", "netbase 6"];
         let indexes =
             [archive(&[&common, packages].concat(), "bookworm"), archive(updates, "bookworm-updates")];
         let mut request = Request::new(Suite::Bookworm);
         request.architecture = super::super::Architecture::Amd64;
         request.packages = vec!["want".to_owned()];
         let got = choose(&indexes, &request).map(|chosen| {
-            let common = ["base-files", "ca-certificates", "netbase"];
+            let common = ["base-files", "ca-certificates", "libc-bin", "netbase"];
             let names = chosen.packages.values().filter(|one| !common.contains(&one.name.as_str()));
             let mut words: Vec<_> = names.map(|one| format!("{}={}", one.name, one.version)).collect();
             words.extend(chosen.omitted);

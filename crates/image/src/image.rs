@@ -2,7 +2,7 @@ use corral_spec::{Digest, ImageRef};
 use sha2::{Digest as _, Sha256};
 
 use crate::refs::Target;
-use crate::store::{Durable, read_small};
+use crate::store::{Durable, boot_id, read_small};
 use crate::{Error, ImageConfig, Store};
 
 /// An image that was found.
@@ -40,12 +40,15 @@ impl Store {
     /// # Errors
     /// [`Error::NoSuchImage`], [`Error::AmbiguousId`], or what reading the store gives.
     pub fn resolve(&self, name: &str) -> Result<Image, Error> {
-        let Target { id, manifest } = self.find(name)?.0;
+        let target = self.find(name)?.0;
+        let id = target.id;
         let config = self.config(&id).map_err(|error| match error {
             Error::NoSuchImage(_) => Error::NoSuchImage(name.to_owned()),
             error => error,
         })?;
-        Ok(Image { id, layers: config.rootfs.diff_ids.clone(), config, manifest })
+        let layers = config.rootfs.diff_ids.clone();
+        self.confirm(&target, &layers)?;
+        Ok(Image { id, config, layers, manifest: target.manifest })
     }
 
     /// The image a name stands for, and the reference if that is what the name was.
@@ -92,16 +95,6 @@ impl Store {
         Ok(None)
     }
 
-    /// The image's record: a manifest digest or nothing.
-    pub(crate) fn target(&self, id: Digest) -> Result<Option<Target>, Error> {
-        let record = read_small(&self.image_path(&id))?;
-        // A record emptied by a power cut is that of an image without manifest, which loses nothing.
-        Ok(record.map(|bytes| {
-            let manifest = std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok());
-            Target { id, manifest }
-        }))
-    }
-
     /// All image ids, in no order.
     pub(crate) fn images(&self) -> Result<Vec<Digest>, Error> {
         self.digests_in("images")
@@ -142,45 +135,51 @@ impl Store {
         Ok(Some(bytes))
     }
 
-    /// Adds an image made of stored layers (bottom first, the same as in the config) and makes it durable.
-    /// Without a name it lives until the next gc: [`Store::tag`] it under the same [`crate::Lease`].
+    /// Adds an image made of stored layers (bottom first, the same as in the config), without waiting for
+    /// the disk: after a power failure the image is verified when it is first used. Without a name it lives
+    /// until the next gc: [`Store::tag`] it under the same [`crate::Lease`].
     ///
     /// # Errors
     /// [`Error::Config`] if the config does not parse or names other layers; [`Error::NoSuchLayer`].
     pub fn add_image(&self, config: &[u8], layers: &[Digest]) -> Result<Digest, Error> {
-        self.add_image_as(config, layers, None)
+        let id = self.check_image(config, layers)?;
+        let manifest = match self.target(id)? {
+            Some(_) if self.read_blob(&id).is_ok_and(|blob| blob.is_some()) => return Ok(id),
+            known => known.and_then(|known| known.manifest),
+        };
+        self.write_atomic(&self.blob_path(&id), config, Durable::No)?;
+        self.write_record(&Target { id, manifest, boot: Some(boot_id()) })?;
+        Ok(id)
     }
 
-    /// [`Store::add_image`] with the bytes of the manifest that it came with.
-    pub(crate) fn add_image_as(
+    /// Adds an image that came from elsewhere, with the bytes of its manifest, and waits until it is on disk:
+    /// it may not be there to be fetched again.
+    pub(crate) fn add_image_durably(
         &self,
         config: &[u8],
         layers: &[Digest],
         manifest: Option<&[u8]>,
     ) -> Result<Digest, Error> {
+        let id = self.check_image(config, layers)?;
+        self.write_atomic(&self.blob_path(&id), config, Durable::No)?;
+        let known = self.target(id)?.and_then(|known| known.manifest);
+        if let Some(bytes) = manifest {
+            self.write_atomic(&self.blob_path(&digest_of(bytes)), bytes, Durable::No)?;
+        }
+        self.sync_layers(layers)?;
+        self.write_record(&Target { id, manifest: manifest.map(digest_of).or(known), boot: None })?;
+        Ok(id)
+    }
+
+    fn check_image(&self, config: &[u8], layers: &[Digest]) -> Result<Digest, Error> {
         let id = digest_of(config);
         if parse_config(&id, config)?.rootfs.diff_ids != layers {
             return Err(Error::Config { id, reason: "its rootfs.diff_ids are not the layers given".into() });
         }
-        if let Some(missing) = layers.iter().find(|layer| !self.has_layer(layer)) {
-            return Err(Error::NoSuchLayer(*missing));
+        match layers.iter().find(|layer| !self.has_layer(layer)) {
+            Some(missing) => Err(Error::NoSuchLayer(*missing)),
+            None => Ok(id),
         }
-        let manifest_id = manifest.map(digest_of);
-        let known = self.target(id)?;
-        if known.is_some_and(|known| manifest_id.is_none() || known.manifest == manifest_id)
-            && self.read_blob(&id).is_ok_and(|blob| blob.is_some())
-            && layers.iter().all(|layer| self.is_synced(layer))
-        {
-            return Ok(id);
-        }
-        self.write_atomic(&self.blob_path(&id), config, Durable::No)?;
-        if let (Some(id), Some(bytes)) = (manifest_id, manifest) {
-            self.write_atomic(&self.blob_path(&id), bytes, Durable::No)?;
-        }
-        self.sync_layers(layers)?;
-        let record = manifest_id.map(|id| id.to_string()).unwrap_or_default();
-        self.write_atomic(&self.image_path(&id), record.as_bytes(), Durable::No)?;
-        Ok(id)
     }
 }
 

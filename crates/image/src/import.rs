@@ -37,7 +37,7 @@ impl Store {
         image.created.clone_from(&created);
         image.history = vec![History { created, comment, ..History::default() }];
         image.rootfs = RootFs { kind: "layers".to_owned(), diff_ids: vec![layer] };
-        let id = self.add_image(&image.to_bytes(), &[layer])?;
+        let id = self.add_image_durably(&image.to_bytes(), &[layer], None)?;
         if let Some(name) = reference {
             self.tag(&id, name)?;
         }

@@ -55,10 +55,23 @@ impl Meta {
 }
 
 impl Store {
-    /// Whether the layer is stored whole: known to be on disk, or written since this boot.
+    /// Whether the layer is stored whole: known to be on disk, or written since this boot. One of an earlier
+    /// boot, which a power failure may have cut off, is verified once.
     pub fn has_layer(&self, layer: &Digest) -> bool {
-        self.is_synced(layer)
-            || self.layer_meta(layer).is_ok_and(|meta| !meta.boot.is_empty() && meta.boot == boot_id())
+        if self.is_synced(layer) {
+            return true;
+        }
+        let Ok(meta) = self.layer_meta(layer) else { return false };
+        if !meta.boot.is_empty() && meta.boot == boot_id() {
+            return true;
+        }
+        // What is read now came from the disk, so no sync is needed.
+        let whole = self.layer_tar(layer, &mut io::sink()).is_ok();
+        if whole {
+            // Only saves the next look; a read-only store has it each time.
+            let _ = self.write_atomic(&self.layer_path(layer).join("synced"), b"", Durable::No);
+        }
+        whole
     }
 
     pub(crate) fn is_synced(&self, layer: &Digest) -> bool {

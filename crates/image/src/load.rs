@@ -88,7 +88,7 @@ impl Store {
         for (path, diff_id) in image.layers.iter().zip(&diff_ids) {
             bundle.layer(self, path, diff_id)?;
         }
-        self.add_image_as(&image.config, &diff_ids, image.manifest.as_deref())?;
+        self.add_image_durably(&image.config, &diff_ids, image.manifest.as_deref())?;
         for name in &image.names {
             self.tag(&id, name)?;
         }

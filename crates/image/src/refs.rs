@@ -3,22 +3,37 @@ use std::path::{Path, PathBuf};
 
 use corral_spec::{Digest, ImageRef};
 
-use crate::store::{Durable, read_small};
+use crate::store::{Durable, boot_id, read_small};
 use crate::{Error, Store};
 
-/// What a name or record stands for. On disk: the two digests, one a line, the second optional.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a name stands for, and the record of an image. On disk, one a line:
+/// `sha256:ID`, `manifest sha256:HEX` if there is one, `boot UUID` while the image is not known to be on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     pub id: Digest,
     pub manifest: Option<Digest>,
+    /// The boot in which the image was added without waiting for the disk.
+    pub boot: Option<String>,
 }
 
 impl Target {
     fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines();
-        let id = lines.next()?.parse().ok()?;
-        let manifest = lines.next().map(str::parse).transpose().ok()?;
-        Some(Self { id, manifest })
+        let mut target = Self { id: lines.next()?.parse().ok()?, manifest: None, boot: None };
+        for line in lines {
+            match line.split_once(' ')? {
+                ("manifest", digest) => target.manifest = Some(digest.parse().ok()?),
+                ("boot", boot) => target.boot = Some(boot.to_owned()),
+                _ => return None,
+            }
+        }
+        Some(target)
+    }
+
+    fn text(&self) -> String {
+        let manifest = self.manifest.iter().map(|digest| format!("manifest {digest}\n"));
+        let boot = self.boot.iter().map(|boot| format!("boot {boot}\n"));
+        [format!("{}\n", self.id)].into_iter().chain(manifest).chain(boot).collect()
     }
 }
 
@@ -31,17 +46,51 @@ impl Store {
         let path = self.ref_path(name)?;
         let _lock = self.lock()?;
         let target = self.target(*id)?.ok_or_else(|| Error::NoSuchImage(id.to_string()))?;
-        if self.read_ref(name).is_ok_and(|known| known == Some(target)) {
+        if self.read_ref(name).is_ok_and(|known| known.as_ref() == Some(&target)) {
             return Ok(());
         }
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir).map_err(|e| Error::io("create", dir, e))?;
         }
-        let mut text = format!("{id}\n");
-        if let Some(manifest) = target.manifest {
-            text.push_str(&format!("{manifest}\n"));
+        self.write_atomic(&path, target.text().as_bytes(), Durable::Yes)
+    }
+
+    /// The record of an image.
+    pub(crate) fn target(&self, id: Digest) -> Result<Option<Target>, Error> {
+        let record = read_small(&self.image_path(&id))?;
+        let parse = |bytes: Vec<u8>| std::str::from_utf8(&bytes).ok().and_then(Target::parse);
+        // A record that a power cut emptied says no less than that its image has to be looked at.
+        let lost = || Target { id, manifest: None, boot: Some(String::new()) };
+        Ok(record.map(|bytes| parse(bytes).unwrap_or_else(lost)))
+    }
+
+    pub(crate) fn write_record(&self, target: &Target) -> Result<(), Error> {
+        self.write_atomic(&self.image_path(&target.id), target.text().as_bytes(), Durable::No)
+    }
+
+    /// Makes sure of an image that may have been cut off by a power failure: one of an earlier boot is
+    /// verified once, and then known to be on disk.
+    pub(crate) fn confirm(&self, target: &Target, layers: &[Digest]) -> Result<(), Error> {
+        if target.boot.as_ref().is_none_or(|boot| *boot == boot_id()) {
+            return Ok(());
         }
-        self.write_atomic(&path, text.as_bytes(), Durable::Yes)
+        if let Some(lost) = layers.iter().find(|layer| !self.has_layer(layer)) {
+            let reason = format!("layer {lost} did not reach the disk before a power failure");
+            return Err(Error::Damaged { path: self.image_path(&target.id), reason });
+        }
+        // A layer that was made anew since is not known to be on disk any more than before.
+        let boot = layers.iter().any(|layer| !self.is_synced(layer)).then(boot_id);
+        // Only saves the next look; a read-only store has it each time.
+        let _ = self.rewrite(&Target { boot, ..target.clone() });
+        Ok(())
+    }
+
+    fn rewrite(&self, target: &Target) -> Result<(), Error> {
+        let _lock = self.lock()?;
+        for name in self.references(&target.id)? {
+            self.write_atomic(&self.ref_path(&name)?, target.text().as_bytes(), Durable::Yes)?;
+        }
+        self.write_record(target)
     }
 
     /// Takes a name away, and says whether it was there; the image stays until gc.

@@ -148,18 +148,20 @@ impl Store {
 
 /// Reads a whole small file: open, one read, close. None if it does not exist.
 pub(crate) fn read_small(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    let fail = |e: io::Error| Error::io("read", path, e);
-    let mut file = match File::open(path) {
+    let fail = |e: Errno| Error::io("read", path, e);
+    let file = match open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()) {
         Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(fail(e)),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(fail(errno)),
     };
-    let mut bytes = vec![0; 16 << 10];
-    let got = file.read(&mut bytes).map_err(fail)?;
-    bytes.truncate(got);
-    if got == 16 << 10 {
+    // Most configs fit, and memory of this size comes without a system call.
+    let mut first = [0; 8 << 10];
+    let got = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut first)).map_err(fail)?;
+    let mut bytes = first[..got].to_vec();
+    if got == first.len() {
         // A short read of a regular file is its end; only a full one needs another.
-        file.take(SMALL).read_to_end(&mut bytes).map_err(fail)?;
+        let rest = File::from(file).take(SMALL).read_to_end(&mut bytes);
+        rest.map_err(|e| Error::io("read", path, e))?;
         if bytes.len() as u64 >= SMALL {
             return Err(Error::Damaged { path: path.into(), reason: "larger than 8 MiB".into() });
         }

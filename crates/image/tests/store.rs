@@ -168,23 +168,61 @@ fn a_changed_config_or_layer_is_noticed() {
     assert!(matches!(store.resolve("x"), Err(Error::DigestMismatch { .. })));
 }
 
+/// Makes all of a store look as if it were written before the last boot.
+fn reboot(scratch: &Scratch) {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("boot id");
+    let mut left = vec![scratch.path().join("store")];
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            left.extend(
+                std::fs::read_dir(path).expect("directory").map(|entry| entry.expect("entry").path()),
+            );
+        } else if let Ok(text) = std::fs::read_to_string(&path)
+            && text.contains(boot.trim())
+        {
+            std::fs::write(&path, text.replace(boot.trim(), "an-earlier-boot")).expect("write");
+        }
+    }
+}
+
 #[test]
-fn a_layer_of_another_boot_is_trusted_only_when_synced() {
+fn after_a_power_failure_images_are_verified_once() {
     let scratch = Scratch::new();
     let store = scratch.store();
-    let layer = common::layer(&store, &[("f", b"1")]);
-    let dir = scratch.path().join("store/layers").join(layer.hex());
-    let meta = std::fs::read_to_string(dir.join("meta.json")).expect("meta");
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("boot id");
-    std::fs::write(dir.join("meta.json"), meta.replace(boot.trim(), "an-earlier-boot")).expect("meta");
-    std::fs::write(dir.join("fs/f"), b"").expect("as a power cut leaves it");
-    assert!(!store.has_layer(&layer));
-    assert!(matches!(store.add_image(&config_for(&[layer]), &[layer]), Err(Error::NoSuchLayer(_))));
-    assert_eq!(common::layer(&store, &[("f", b"1")]), layer);
-    assert!(store.has_layer(&layer));
-    assert_eq!(std::fs::read(dir.join("fs/f")).expect("written anew"), b"1");
-    store.add_image(&config_for(&[layer]), &[layer]).expect("image");
-    assert!(dir.join("synced").exists());
+    image_of(&store, &[("f", b"whole")], Some("whole"));
+    image_of(&store, &[("f", b"half")], Some("half"));
+    let [whole, half] = ["whole", "half"].map(|name| store.resolve(name).expect("image").layers[0]);
+    let mark = |layer: &Digest| store.layer_dir(layer).with_file_name("synced").exists();
+    assert!(!mark(&whole) && !mark(&half));
+    reboot(&scratch);
+    std::fs::write(store.layer_dir(&half).join("f"), b"").expect("as a power cut leaves it");
+
+    assert_eq!(store.resolve("whole").expect("verified").layers, [whole]);
+    assert!(mark(&whole));
+    let name = std::fs::read_to_string(scratch.path().join("store/refs/_/whole/latest")).expect("ref");
+    assert!(!name.contains("boot"), "{name}");
+
+    let error = store.resolve("half").expect_err("cut off").to_string();
+    assert!(error.contains("power failure") && !error.contains('\n'), "{error}");
+    assert!(!store.has_layer(&half));
+    assert!(matches!(store.add_image(&config_for(&[half]), &[half]), Err(Error::NoSuchLayer(_))));
+    // Made again, it is as good as new.
+    image_of(&store, &[("f", b"half")], Some("half"));
+    assert_eq!(store.resolve("half").expect("made anew").layers, [half]);
+    assert_eq!(std::fs::read(store.layer_dir(&half).join("f")).expect("file"), b"half");
+    // And, as it was not synced, just as doubtful after the next power failure.
+    reboot(&scratch);
+    std::fs::write(store.layer_dir(&half).join("f"), b"").expect("as a power cut leaves it");
+    store.resolve("half").expect_err("cut off again");
+}
+
+#[test]
+fn an_emptied_record_costs_a_look_and_no_image() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let id = image_of(&store, &[("f", b"1")], None);
+    std::fs::write(scratch.path().join("store/images").join(id.hex()), b"").expect("emptied");
+    assert_eq!(store.resolve(&id.hex()).expect("still there").id, id);
 }
 
 #[test]

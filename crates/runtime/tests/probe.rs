@@ -8,7 +8,7 @@ use corral_runtime::probe::{Outcome, run};
 #[test]
 fn what_containers_need_works_here() {
     if !rustix::process::geteuid().is_root() {
-        println!("skipped: trials of mounts and control groups need root");
+        println!("SKIP: probe::what_containers_need_works_here: mounts and control groups need root");
         return;
     }
     let store = std::env::temp_dir().join(format!("corral-doctor-test-{}", std::process::id()));

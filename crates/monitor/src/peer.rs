@@ -182,3 +182,109 @@ impl Peer {
         frame.ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    use super::*;
+
+    fn pair(role: Role) -> (Peer, OwnedFd) {
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        (Peer::new(1, ours, role, true), theirs)
+    }
+
+    #[test]
+    fn patience_ends_but_for_a_foreground_client_that_lives() {
+        for (role, says_so, dropped) in [
+            (Role::Attached, false, true),
+            (Role::Attached, true, true),
+            (Role::Foreground, false, true),
+            (Role::Foreground, true, false),
+        ] {
+            let (mut peer, theirs) = pair(role);
+            assert_eq!(peer.deadline(), None);
+            while !peer.is_blocked() {
+                peer.send(ToClient::Stdout(&[b'x'; 60_000]));
+            }
+            peer.stalled -= PATIENCE - Duration::from_secs(1);
+            if says_so {
+                peer.lives();
+            }
+            peer.expire(Instant::now());
+            assert!(!peer.is_gone(), "{role:?} {says_so}: a second is left");
+            peer.expire(Instant::now() + Duration::from_secs(2));
+            assert_eq!(peer.is_gone(), dropped, "{role:?} {says_so}");
+            drop(theirs);
+        }
+    }
+
+    #[test]
+    fn what_was_kept_arrives_whole() {
+        let (mut peer, theirs) = pair(Role::Attached);
+        let mut sent = 0_u8;
+        while !peer.is_blocked() {
+            peer.send(ToClient::Stdout(&[sent; 50_000]));
+            sent += 1;
+        }
+        peer.send(ToClient::Detached);
+        let (mut inbox, mut received) = (Inbox::default(), 0);
+        loop {
+            if peer.is_blocked() {
+                peer.flush();
+            }
+            inbox.receive(&theirs, RecvFlags::empty()).unwrap();
+            while let Some((kind, payload)) = inbox.next_frame().unwrap() {
+                match ToClient::decode(kind, payload).unwrap() {
+                    ToClient::Stdout(bytes) => {
+                        assert!(bytes.len() == 50_000 && bytes.iter().all(|byte| *byte == received));
+                        received += 1;
+                    }
+                    ToClient::Detached => {
+                        assert_eq!(received, sent);
+                        assert_eq!(peer.unsent.capacity(), 0, "nothing kept costs nothing");
+                        return;
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn who_never_reads_answers_is_dropped() {
+        let (mut peer, _theirs) = pair(Role::Caller);
+        for _ in 0..100_000 {
+            peer.send(ToClient::Refused { message: &"no".repeat(100) });
+        }
+        assert!(peer.is_gone());
+        assert!(peer.unsent.len() <= 2 * LIMIT);
+    }
+
+    #[test]
+    fn frames_out_of_turn_break_the_connection() {
+        use crate::protocol::ToMonitor as Frame;
+        let attach = Frame::Attach { stdin: true };
+        for (role, stdin, frames, good) in [
+            (Role::Caller, false, &[attach][..], true),
+            (Role::Attached, true, &[attach], false),
+            (Role::Foreground, true, &[attach], false),
+            (Role::Caller, false, &[Frame::Stdin(b"x")], false),
+            (Role::Foreground, true, &[Frame::Stdin(b"x")], true),
+            (Role::Foreground, true, &[Frame::Stdin(b"x"), Frame::Stdin(b"y")], false),
+        ] {
+            let (mut peer, theirs) = pair(role);
+            peer.stdin = stdin;
+            for frame in frames {
+                let mut bytes = Vec::new();
+                frame.encode().append_rest(0, &mut bytes);
+                rustix::net::send(&theirs, &bytes, SendFlags::empty()).unwrap();
+                peer.receive();
+                let feeds = matches!(peer.next_frame(), Some(Frame::Stdin(_)));
+                peer.feeding |= feeds;
+            }
+            assert_eq!(peer.is_gone(), !good, "{role:?} {frames:?}");
+        }
+    }
+}

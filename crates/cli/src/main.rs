@@ -1,2 +1,42 @@
-//! The `corral` binary.
-fn main() {}
+//! The binary `corral`: flags in, use-cases, output and exit codes out.
+//!
+//! `__monitor` and `__reap` are this same program in other roles, started by itself and never by a person;
+//! they are told apart before anything else happens. Only the flags of the verb that was typed are built.
+#![forbid(unsafe_code)]
+
+mod app;
+mod failure;
+mod output;
+mod progress;
+mod relay;
+mod run_flags;
+mod unsupported;
+mod verb;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use failure::Failure;
+
+fn main() -> ExitCode {
+    let mut words = std::env::args_os().skip(1);
+    let first = words.next();
+    match first.as_deref().and_then(|word| word.to_str()) {
+        Some("__monitor") => verb::inner::monitor(words),
+        Some("__reap") => verb::inner::reap(words),
+        _ => finish(verb::dispatch(first, words.collect())),
+    }
+}
+
+fn finish(outcome: Result<u8, Failure>) -> ExitCode {
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            failure.print();
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+/// Words after the verb.
+pub(crate) type Words = Vec<OsString>;

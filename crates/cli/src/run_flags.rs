@@ -1,0 +1,288 @@
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use corral_spec::{
+    AbsPath, ContainerSpec, Entrypoint, EnvVar, Limits, MountRequest, MountSource, NetworkMode, ProfileName,
+    Ulimit, UserNamespace,
+};
+
+use crate::Failure;
+use crate::failure::ENGINE;
+
+/// The flags of `run` and `create`, as typed.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunFlags {
+    /// Run container in background and print container ID
+    #[arg(short, long)]
+    pub(crate) detach: bool,
+    /// Keep STDIN open even if not attached
+    #[arg(short, long)]
+    pub(crate) interactive: bool,
+    /// Allocate a pseudo-TTY
+    #[arg(short, long)]
+    pub(crate) tty: bool,
+    /// Automatically remove the container when it exits
+    #[arg(long)]
+    pub(crate) rm: bool,
+    /// Assign a name to the container
+    #[arg(long, value_name = "NAME")]
+    name: Option<corral_spec::ContainerName>,
+    /// Container host name
+    #[arg(short = 'h', long, value_name = "NAME")]
+    hostname: Option<String>,
+    /// Set environment variables
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// Read in a file of environment variables
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
+    /// Bind mount a host path or named volume
+    #[arg(short, long, value_name = "SOURCE:TARGET[:ro]")]
+    volume: Vec<String>,
+    /// Attach a filesystem mount to the container
+    #[arg(long, value_name = "type=…,source=…,target=…")]
+    mount: Vec<String>,
+    /// Mount a tmpfs directory
+    #[arg(long, value_name = "TARGET[:size=…]")]
+    tmpfs: Vec<String>,
+    /// Give the container a host directory at /workspace, read-only unless `:rw`
+    #[arg(long, value_name = "DIR[:rw]")]
+    workspace: Option<String>,
+    /// Working directory inside the container
+    #[arg(short, long, value_name = "DIR")]
+    workdir: Option<PathBuf>,
+    /// Username or UID (format: <name|uid>[:<group|gid>])
+    #[arg(short, long)]
+    user: Option<corral_spec::UserSpec>,
+    /// Memory limit
+    #[arg(short, long, value_name = "BYTES")]
+    memory: Option<corral_spec::ByteSize>,
+    /// Number of CPUs
+    #[arg(long, value_name = "DECIMAL")]
+    cpus: Option<corral_spec::CpuCount>,
+    /// Tune container pids limit
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pids_limit: Option<i64>,
+    /// Size of /dev/shm
+    #[arg(long, value_name = "BYTES")]
+    shm_size: Option<corral_spec::ByteSize>,
+    /// Ulimit options
+    #[arg(long, value_name = "TYPE=SOFT[:HARD]")]
+    ulimit: Vec<String>,
+    /// Mount the container's root filesystem as read only
+    #[arg(long)]
+    read_only: bool,
+    /// Overwrite the default ENTRYPOINT of the image
+    #[arg(long, value_name = "PROGRAM")]
+    entrypoint: Option<String>,
+    /// Connect a container to a network: none or host
+    #[arg(long, visible_alias = "net", value_name = "MODE")]
+    network: Option<String>,
+    /// Run an init inside the container that forwards signals and reaps processes
+    #[arg(long)]
+    init: bool,
+    /// Signal to stop the container
+    #[arg(long, value_name = "SIGNAL")]
+    stop_signal: Option<corral_spec::Signal>,
+    /// Timeout (in seconds) to stop a container
+    #[arg(long, value_name = "SECONDS")]
+    stop_timeout: Option<u32>,
+    /// Set meta data on a container
+    #[arg(short, long, value_name = "KEY=VALUE")]
+    label: Vec<String>,
+    /// Add Linux capabilities
+    #[arg(long, value_name = "NAME")]
+    cap_add: Vec<String>,
+    /// Drop Linux capabilities
+    #[arg(long, value_name = "NAME")]
+    cap_drop: Vec<String>,
+    /// Confinement: standard, build or agent
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
+    /// User namespace: `host` is a weaker mode without one
+    #[arg(long, value_name = "MODE")]
+    userns: Option<String>,
+    /// Proxy received signals to the process
+    #[arg(long, value_name = "BOOL", default_value = "true", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub(crate) sig_proxy: bool,
+    /// Override the key sequence for detaching a container
+    #[arg(long, value_name = "KEYS")]
+    pub(crate) detach_keys: Option<String>,
+    /// Suppress the progress of packing
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Image, or a directory to pack first (begins with / or ./ or ../, or is .)
+    pub(crate) image: String,
+    /// Command and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+fn bad(message: impl std::fmt::Display) -> Failure {
+    Failure::with_code(ENGINE, message)
+}
+
+impl RunFlags {
+    /// The flags as a valid request.
+    pub(crate) fn spec(&self) -> Result<ContainerSpec, Failure> {
+        let cwd = std::env::current_dir().map_err(|error| bad(format!("current directory: {error}")))?;
+        Ok(ContainerSpec {
+            name: self.name.clone(),
+            hostname: self.hostname.clone().map(hostname).transpose()?,
+            entrypoint: match self.entrypoint.as_deref() {
+                None => Entrypoint::Image,
+                Some("") => Entrypoint::Reset,
+                Some(program) => Entrypoint::Program(program.to_owned()),
+            },
+            command: self.command.clone(),
+            env: env(&self.env_file, &self.env)?,
+            user: self.user.clone(),
+            workdir: self.workdir.as_ref().map(AbsPath::new).transpose().map_err(bad)?,
+            mounts: self.mounts(&cwd)?,
+            limits: self.limits()?,
+            network: self.network.as_deref().map(network).transpose()?,
+            read_only: self.read_only,
+            init: self.init,
+            tty: self.tty,
+            interactive: self.interactive,
+            remove: self.rm,
+            stop_signal: self.stop_signal,
+            stop_timeout: self.stop_timeout.map(|seconds| Duration::from_secs(seconds.into())),
+            labels: self.label.iter().map(|label| key_value(label)).collect(),
+            profile: self.profile.as_deref().map(profile).transpose()?,
+            userns: match self.userns.as_deref() {
+                None | Some("private" | "auto") => UserNamespace::Private,
+                Some("host") => UserNamespace::Host,
+                Some(other) => return Err(bad(format!("--userns {other}: only private and host are there"))),
+            },
+            cap_add: self.cap_add.clone(),
+            cap_drop: self.cap_drop.clone(),
+        })
+    }
+
+    fn mounts(&self, cwd: &Path) -> Result<Vec<MountRequest>, Failure> {
+        let mut mounts = Vec::new();
+        for text in &self.volume {
+            mounts.push(MountRequest::parse_volume(text, cwd).map_err(bad)?);
+        }
+        for text in &self.mount {
+            mounts.push(MountRequest::parse_mount(text, cwd).map_err(bad)?);
+        }
+        for text in &self.tmpfs {
+            mounts.push(MountRequest::parse_tmpfs(text).map_err(bad)?);
+        }
+        if let Some(text) = &self.workspace {
+            mounts.push(workspace(text, cwd)?);
+        }
+        Ok(mounts)
+    }
+
+    fn limits(&self) -> Result<Limits, Failure> {
+        let pids = match self.pids_limit {
+            None => None,
+            Some(-1 | 0) => {
+                return Err(bad("--pids-limit: an unlimited number is not allowed; give a number"));
+            }
+            Some(limit) => Some(
+                u32::try_from(limit)
+                    .map_err(|_| bad(format!("--pids-limit {limit}: not a number of tasks")))?,
+            ),
+        };
+        let ulimits = self.ulimit.iter().map(|text| ulimit(text)).collect::<Result<_, _>>()?;
+        Ok(Limits { memory: self.memory, cpus: self.cpus, pids, shm: self.shm_size, ulimits })
+    }
+}
+
+/// The variables of files and flags, in this order: the later wins.
+pub(crate) fn env(files: &[PathBuf], words: &[String]) -> Result<Vec<EnvVar>, Failure> {
+    let mut env = Vec::new();
+    for file in files {
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| bad(format!("env file {}: {error}", file.display())))?;
+        for line in text.lines().map(str::trim_start) {
+            if !line.is_empty() && !line.starts_with('#') {
+                env.extend(variable(line)?);
+            }
+        }
+    }
+    for word in words {
+        env.extend(variable(word)?);
+    }
+    Ok(env)
+}
+
+fn variable(word: &str) -> Result<Option<EnvVar>, Failure> {
+    if word.contains('=') {
+        return word.parse().map(Some).map_err(bad);
+    }
+    // A bare name takes the caller's value, and nothing if there is none (docker run -e NAME).
+    match std::env::var(word) {
+        Ok(value) => Ok(Some(EnvVar { name: word.to_owned(), value })),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(error) => Err(bad(format!("environment variable {word}: {error}"))),
+    }
+}
+
+fn workspace(text: &str, cwd: &Path) -> Result<MountRequest, Failure> {
+    let (dir, read_only) = match text.strip_suffix(":rw") {
+        Some(dir) => (dir, false),
+        None => (text.strip_suffix(":ro").unwrap_or(text), true),
+    };
+    let dir =
+        std::fs::canonicalize(cwd.join(dir)).map_err(|error| bad(format!("workspace {dir}: {error}")))?;
+    if !dir.is_dir() {
+        return Err(bad(format!("workspace {}: not a directory", dir.display())));
+    }
+    Ok(MountRequest {
+        source: MountSource::Bind(AbsPath::new(dir).map_err(bad)?),
+        target: AbsPath::new("/workspace").map_err(bad)?,
+        read_only,
+    })
+}
+
+fn hostname(name: String) -> Result<String, Failure> {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    // 64 bytes is the kernel's bound (uname(2)).
+    if name.len() <= 64 && name.split('.').all(label) {
+        Ok(name)
+    } else {
+        Err(bad(format!("invalid hostname {name:?}")))
+    }
+}
+
+fn network(mode: &str) -> Result<NetworkMode, Failure> {
+    match mode {
+        "none" => Ok(NetworkMode::None),
+        "host" => Ok(NetworkMode::Host),
+        _ => Err(bad(format!("--network {mode}: only none and host are there yet (see docs/roadmap.md)"))),
+    }
+}
+
+fn profile(name: &str) -> Result<ProfileName, Failure> {
+    ProfileName::by_name(name).ok_or_else(|| bad(format!("no such profile: {name} (standard, build, agent)")))
+}
+
+fn key_value(text: &str) -> (String, String) {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    (key.to_owned(), value.to_owned())
+}
+
+fn ulimit(text: &str) -> Result<Ulimit, Failure> {
+    let fail = || bad(format!("--ulimit {text}: expected TYPE=SOFT[:HARD], numbers or unlimited"));
+    let number = |text: &str| match text {
+        "-1" | "unlimited" => Ok(u64::MAX),
+        _ => text.parse().map_err(|_| fail()),
+    };
+    let (name, limits) = text.split_once('=').ok_or_else(fail)?;
+    let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
+    let (soft, hard) = (number(soft)?, number(hard)?);
+    if soft > hard {
+        return Err(bad(format!("--ulimit {text}: the soft limit is above the hard one")));
+    }
+    Ok(Ulimit { name: name.to_ascii_lowercase(), soft, hard })
+}

@@ -1,0 +1,109 @@
+use corral_monitor::client::{AttachOptions, Beginning, Client, attach_terminal};
+
+use crate::app::Globals;
+use crate::failure::Failure;
+use crate::{Words, output};
+
+#[derive(Debug, clap::Args)]
+struct RmFlags {
+    /// Force the removal of a running container (uses SIGKILL)
+    #[arg(short, long)]
+    force: bool,
+    /// Accepted: anonymous volumes are not there yet
+    #[arg(short, long, hide = true)]
+    volumes: bool,
+    /// Containers
+    #[arg(required = true)]
+    containers: Vec<String>,
+}
+
+/// `corral rm`.
+pub(super) fn rm(globals: &Globals, words: Words) -> Result<u8, Failure> {
+    let Some(flags) = super::parse::<RmFlags>("rm", words)? else { return Ok(0) };
+    let engine = globals.engine()?;
+    engine.collect()?;
+    super::for_each(&flags.containers, |name| {
+        let found = match engine.find(name) {
+            // docker rm -f of something that is not there succeeds.
+            Err(corral_engine::Error::NoContainer(_)) if flags.force => return Ok(name.to_owned()),
+            found => found?,
+        };
+        engine.remove(&found, flags.force)?;
+        Ok(name.to_owned())
+    })
+}
+
+#[derive(Debug, clap::Args)]
+struct WaitFlags {
+    /// Containers
+    #[arg(required = true)]
+    containers: Vec<String>,
+}
+
+/// `corral wait`.
+pub(super) fn wait(globals: &Globals, words: Words) -> Result<u8, Failure> {
+    let Some(flags) = super::parse::<WaitFlags>("wait", words)? else { return Ok(0) };
+    let engine = globals.engine()?;
+    super::for_each(&flags.containers, |name| {
+        let exit = engine.wait(&engine.find(name)?)?;
+        Ok(exit.code.to_string())
+    })
+}
+
+#[derive(Debug, clap::Args)]
+struct StartFlags {
+    /// Attach STDOUT/STDERR and forward signals
+    #[arg(short, long)]
+    attach: bool,
+    /// Attach container's STDIN
+    #[arg(short, long)]
+    interactive: bool,
+    /// Override the key sequence for detaching a container
+    #[arg(long, value_name = "KEYS")]
+    detach_keys: Option<String>,
+    /// Containers
+    #[arg(required = true)]
+    containers: Vec<String>,
+}
+
+/// `corral start`.
+pub(super) fn start(globals: &Globals, words: Words) -> Result<u8, Failure> {
+    let Some(flags) = super::parse::<StartFlags>("start", words)? else { return Ok(0) };
+    let engine = globals.engine()?;
+    if !flags.attach && !flags.interactive {
+        return super::for_each(&flags.containers, |name| {
+            let id = engine.find(name)?;
+            let started = engine.start(&id)?;
+            let mut client = Client::from_fd(started.client);
+            match client.beginning()? {
+                Beginning::Started { .. } => client.detach()?,
+                Beginning::Failed { message, .. } => return Err(Failure::new(message)),
+            }
+            Ok(name.to_owned())
+        });
+    }
+    let [name] = flags.containers.as_slice() else {
+        return Err(Failure::new("you cannot start and attach multiple containers at once"));
+    };
+    let view = engine.look(name)?;
+    let options = AttachOptions {
+        stdin: flags.interactive && view.record.spec.interactive,
+        tty: view.record.spec.tty,
+        sig_proxy: true,
+        detach_keys: super::run::detach_keys(flags.detach_keys.as_deref())?,
+    };
+    let started = engine.start(&view.record.id)?;
+    let mut client = Client::from_fd(started.client);
+    let ended = attach_terminal(&mut client, &options)?;
+    super::run::finish(&engine, &started.id, view.record.spec.remove, ended)
+}
+
+/// A line for a program: what was found on standard output.
+pub(super) fn print_lines(lines: impl IntoIterator<Item = String>) -> Result<(), Failure> {
+    let mut text = String::new();
+    for line in lines {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    output::print(&text)
+}

@@ -1,0 +1,34 @@
+//! The program in its other roles, started by itself.
+
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use corral_engine::Engine;
+use corral_monitor::{After, Invocation};
+use corral_spec::ContainerId;
+
+use crate::app::Globals;
+
+/// `__monitor CONTAINER_DIR RUN_DIR`: runs one container, then becomes `__reap`.
+pub(crate) fn monitor(words: impl Iterator<Item = OsString>) -> ExitCode {
+    let Some(invocation) = Invocation::parse(words) else { return ExitCode::from(125) };
+    match corral_monitor::run(&invocation) {
+        After::Exit(code) => ExitCode::from(code),
+        After::Reap(id) => {
+            // Only returns if it failed; then the next command collects.
+            drop(Command::new("/proc/self/exe").arg("__reap").arg(id.as_str()).exec());
+            ExitCode::from(125)
+        }
+    }
+}
+
+/// `__reap ID`: takes down what a container that ended holds, and the container itself if it was `--rm`.
+pub(crate) fn reap(mut words: impl Iterator<Item = OsString>) -> ExitCode {
+    let id: Option<ContainerId> = words.next().and_then(|word| word.to_str()?.parse().ok());
+    let Some(id) = id else { return ExitCode::from(125) };
+    match Engine::open(Globals::default().layout()).and_then(|engine| engine.reap(&id)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(125),
+    }
+}

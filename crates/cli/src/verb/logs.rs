@@ -1,0 +1,118 @@
+use std::io::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use corral_monitor::log::{Follow, ReadOptions, Reader, Stream, TerminalFilter};
+use rustix::termios::isatty;
+
+use crate::Words;
+use crate::app::Globals;
+use crate::failure::Failure;
+use crate::output::{parse_rfc3339, rfc3339};
+
+#[derive(Debug, clap::Args)]
+struct Flags {
+    /// Follow log output
+    #[arg(short, long)]
+    follow: bool,
+    /// Show timestamps
+    #[arg(short, long)]
+    timestamps: bool,
+    /// Show logs since timestamp (e.g. "2013-01-02T13:23:37Z") or relative (e.g. "42m" for 42 minutes)
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Show logs before a timestamp or relative
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Number of lines to show from the end of the logs
+    #[arg(short = 'n', long, value_name = "N", default_value = "all")]
+    tail: String,
+    /// Container
+    container: String,
+}
+
+/// `corral logs`.
+pub(super) fn logs(globals: &Globals, words: Words) -> Result<u8, Failure> {
+    let Some(flags) = super::parse::<Flags>("logs", words)? else { return Ok(0) };
+    let engine = globals.engine()?;
+    let id = engine.find(&flags.container)?;
+    let options = ReadOptions {
+        since_ns: flags.since.as_deref().map(moment).transpose()?,
+        until_ns: flags.until.as_deref().map(moment).transpose()?,
+        tail: match flags.tail.as_str() {
+            "all" => None,
+            text => match text.parse::<i64>() {
+                Ok(count) => u64::try_from(count).ok(),
+                Err(_) => return Err(Failure::new(format!("invalid value for --tail: {text:?}"))),
+            },
+        },
+        follow: flags.follow.then(|| Follow { run_dir: engine.layout().run(&id) }),
+    };
+    let reader = Reader::open(&engine.layout().container(&id), options)?;
+    copy(reader, flags.timestamps)
+}
+
+fn copy(mut reader: Reader, timestamps: bool) -> Result<u8, Failure> {
+    let (mut out, mut err) =
+        (std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock()), std::io::stderr().lock());
+    // What a container wrote is hostile to a terminal, and plain data to everything else.
+    let filter = |tty: bool| tty.then(TerminalFilter::default);
+    let mut out_filter = filter(isatty(rustix::stdio::stdout()));
+    let mut err_filter = filter(isatty(rustix::stdio::stderr()));
+    let mut clean = Vec::new();
+    while let Some(entry) = reader.next_entry(|| out.flush())? {
+        let stamp = if timestamps { format!("{} ", rfc3339(entry.time_ns)) } else { String::new() };
+        let filter = if entry.stream == Stream::Stderr { &mut err_filter } else { &mut out_filter };
+        let bytes = match filter {
+            Some(filter) => {
+                clean.clear();
+                filter.feed(entry.bytes, &mut clean);
+                &clean[..]
+            }
+            None => entry.bytes,
+        };
+        let to: &mut dyn Write = if entry.stream == Stream::Stderr { &mut err } else { &mut out };
+        match to.write_all(stamp.as_bytes()).and_then(|()| to.write_all(bytes)) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(141),
+            result => result?,
+        }
+    }
+    out.flush()?;
+    Ok(0)
+}
+
+/// An RFC 3339 moment, seconds since the epoch, or a span before now, in nanoseconds since the epoch.
+fn moment(text: &str) -> Result<u64, Failure> {
+    const SECOND: u64 = 1_000_000_000;
+    if let Some(seconds) = parse_rfc3339(text) {
+        return Ok(seconds.saturating_mul(SECOND));
+    }
+    if let Ok(seconds) = text.parse::<f64>()
+        && seconds >= 0.0
+    {
+        return Ok((seconds * SECOND as f64) as u64);
+    }
+    let fail = || {
+        Failure::new(format!(
+            "invalid time {text:?}: expected RFC 3339, seconds since 1970, or a span such as 42m"
+        ))
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    let mut span = 0u64;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|at| *at > 0).ok_or_else(fail)?;
+        let count: u64 = rest[..digits].parse().map_err(|_| fail())?;
+        let unit_len = rest[digits..].find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len() - digits);
+        let unit = match &rest[digits..digits + unit_len] {
+            "ms" => SECOND / 1000,
+            "s" => SECOND,
+            "m" => 60 * SECOND,
+            "h" => 3600 * SECOND,
+            "d" => 86_400 * SECOND,
+            _ => return Err(fail()),
+        };
+        span = count.checked_mul(unit).and_then(|part| span.checked_add(part)).ok_or_else(fail)?;
+        rest = &rest[digits + unit_len..];
+    }
+    Ok(now.saturating_sub(span))
+}

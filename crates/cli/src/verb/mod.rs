@@ -1,0 +1,245 @@
+//! The verbs, one file a group. Each parses its own words and answers an exit code.
+
+mod attach;
+mod containers;
+mod doctor;
+mod exec;
+mod images;
+pub(crate) mod inner;
+mod inspect;
+mod logs;
+mod pack;
+mod prune;
+mod ps;
+mod run;
+mod stop;
+mod transfer;
+mod volume;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, FromArgMatches};
+
+use crate::app::Globals;
+use crate::failure::{ENGINE, Failure};
+use crate::{Words, output};
+
+type Act = fn(&Globals, Words) -> Result<u8, Failure>;
+
+/// Name, one line of help, what to call.
+const VERBS: &[(&str, &str, Act)] = &[
+    (
+        "attach",
+        "Attach local standard input, output, and error streams to a running container",
+        attach::attach,
+    ),
+    ("create", "Create a new container", run::create),
+    (
+        "doctor",
+        "Try every kernel primitive in use, and say what is missing and how to get it",
+        doctor::doctor,
+    ),
+    ("exec", "Execute a command in a running container", exec::exec),
+    ("history", "Show the history of an image", images::history),
+    ("images", "List images", images::images),
+    ("import", "Import the contents from a tarball to create a filesystem image", transfer::import),
+    ("inspect", "Return low-level information on containers and images", inspect::inspect),
+    ("kill", "Kill one or more running containers", stop::kill),
+    ("load", "Load an image from a tar archive or STDIN", transfer::load),
+    ("logs", "Fetch the logs of a container", logs::logs),
+    ("pack", "Make an image from a project directory", pack::pack),
+    ("pause", "Pause all processes within one or more containers", stop::pause),
+    ("ps", "List containers", ps::ps),
+    ("restart", "Restart one or more containers", stop::restart),
+    ("rm", "Remove one or more containers", containers::rm),
+    ("rmi", "Remove one or more images", images::rmi),
+    ("run", "Create and run a new container from an image or a project directory", run::run),
+    ("save", "Save one or more images to a tar archive (streamed to STDOUT by default)", transfer::save),
+    ("start", "Start one or more stopped containers", containers::start),
+    ("stop", "Stop one or more running containers", stop::stop),
+    ("system", "Repair what killed commands left, and remove unused data", prune::system),
+    ("tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE", images::tag),
+    ("unpause", "Unpause all processes within one or more containers", stop::unpause),
+    ("version", "Show the version", version),
+    ("volume", "Manage volumes", volume::volume),
+    ("wait", "Block until one or more containers stop, then print their exit codes", containers::wait),
+];
+
+/// Docker's verbs that are known and not there yet: refused by name, never taken for something else.
+const PLANNED: &[&str] = &[
+    "build",
+    "builder",
+    "buildx",
+    "commit",
+    "compose",
+    "config",
+    "container",
+    "context",
+    "cp",
+    "diff",
+    "events",
+    "export",
+    "image",
+    "info",
+    "login",
+    "logout",
+    "manifest",
+    "network",
+    "plugin",
+    "port",
+    "pull",
+    "push",
+    "rename",
+    "search",
+    "secret",
+    "service",
+    "stack",
+    "stats",
+    "swarm",
+    "top",
+    "trust",
+    "update",
+    "up",
+    "down",
+    "mcp",
+    "policy",
+    "budget",
+    "workspace",
+    "sbom",
+    "scan",
+    "sign",
+    "verify",
+    "lock",
+    "journal",
+    "serve",
+    "dashboard",
+    "deploy",
+    "oci",
+    "warm",
+    "approve",
+];
+
+/// Finds the verb among the words and runs it.
+pub(crate) fn dispatch(first: Option<OsString>, rest: Words) -> Result<u8, Failure> {
+    let mut globals = Globals::default();
+    let mut words = first.into_iter().chain(rest);
+    while let Some(word) = words.next() {
+        let text = word.to_string_lossy();
+        let (flag, value) = text.split_once('=').map_or((&*text, None), |(flag, value)| (flag, Some(value)));
+        match flag {
+            "--root" | "--run-root" => {
+                let value = value.map(OsString::from).or_else(|| words.next());
+                let value =
+                    value.ok_or_else(|| Failure::with_code(ENGINE, format!("{flag} needs a directory")))?;
+                let place = if flag == "--root" { &mut globals.root } else { &mut globals.run };
+                *place = Some(PathBuf::from(value));
+            }
+            "--version" | "-v" => return version(&globals, Vec::new()),
+            "--help" | "-h" | "help" => return help(words.next()),
+            _ if flag.starts_with('-') => {
+                return Err(Failure::with_code(
+                    ENGINE,
+                    format!("unknown flag: {flag}\nSee 'corral --help'."),
+                ));
+            }
+            verb => return act(&globals, verb, words.collect()),
+        }
+    }
+    help(None)
+}
+
+fn act(globals: &Globals, verb: &str, words: Words) -> Result<u8, Failure> {
+    if let Some((_, _, act)) = VERBS.iter().find(|(name, ..)| *name == verb) {
+        return act(globals, words);
+    }
+    if PLANNED.contains(&verb) {
+        return Err(Failure::with_code(
+            ENGINE,
+            format!("'{verb}' is not there yet (docs/roadmap.md says what is)"),
+        ));
+    }
+    Err(Failure::new(format!("'{verb}' is not a corral command.\nSee 'corral --help'.")))
+}
+
+fn help(verb: Option<OsString>) -> Result<u8, Failure> {
+    if let Some(verb) = verb {
+        return act(&Globals::default(), &verb.to_string_lossy(), vec!["--help".into()]);
+    }
+    let mut text = String::from(
+        "Pack, run and confine AI agents and their tools in containers.\n\n\
+         Usage:  corral [--root DIR] [--run-root DIR] COMMAND\n\nCommands:\n",
+    );
+    for (name, about, _) in VERBS {
+        text.push_str(&format!("  {name:<9} {about}\n"));
+    }
+    text.push_str("\nRun 'corral COMMAND --help' for more information on a command.\n");
+    output::print(&text)?;
+    Ok(0)
+}
+
+fn version(_: &Globals, _: Words) -> Result<u8, Failure> {
+    output::print(&format!("corral version {}\n", env!("CARGO_PKG_VERSION")))?;
+    Ok(0)
+}
+
+/// The words of a verb as its flags, or the help it was asked for (`None`).
+pub(crate) fn parse<T: Args + FromArgMatches>(
+    verb: &'static str,
+    words: Words,
+) -> Result<Option<T>, Failure> {
+    parse_with(verb, words, |command| command)
+}
+
+/// As [`parse`], with the command finished by the verb.
+pub(crate) fn parse_with<T: Args + FromArgMatches>(
+    verb: &'static str,
+    words: Words,
+    finish: impl FnOnce(clap::Command) -> clap::Command,
+) -> Result<Option<T>, Failure> {
+    let about = VERBS.iter().find(|(name, ..)| *name == verb).map_or("", |(_, about, _)| about);
+    let command =
+        clap::Command::new(verb).bin_name(format!("corral {verb}")).about(about).no_binary_name(true);
+    let command = finish(T::augment_args(command));
+    let usage = |error: clap::Error| match error.kind() {
+        clap::error::ErrorKind::DisplayHelp => output::print(&error.to_string()).map(|()| None),
+        _ => {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            Err(Failure::usage(verb, line.strip_prefix("error: ").unwrap_or(line)))
+        }
+    };
+    let matches = match command.try_get_matches_from(words) {
+        Ok(matches) => matches,
+        Err(error) => return usage(error),
+    };
+    if let Some(flag) = crate::unsupported::used(&matches) {
+        return Err(Failure::with_code(
+            ENGINE,
+            format!("--{flag} is known and not supported yet; leave it out or see docs/roadmap.md"),
+        ));
+    }
+    match T::from_arg_matches(&matches) {
+        Ok(flags) => Ok(Some(flags)),
+        Err(error) => usage(error),
+    }
+}
+
+/// Does the same to each name, prints the name of each success, and answers 1 if one failed: how Docker's
+/// verbs for several containers behave.
+pub(crate) fn for_each(
+    names: &[String],
+    mut act: impl FnMut(&str) -> Result<String, Failure>,
+) -> Result<u8, Failure> {
+    let mut code = 0;
+    for name in names {
+        match act(name) {
+            Ok(line) => output::print(&format!("{line}\n"))?,
+            Err(failure) => {
+                failure.print();
+                code = 1;
+            }
+        }
+    }
+    Ok(code)
+}

@@ -1,0 +1,122 @@
+use std::path::{Path, PathBuf};
+
+use corral_engine::{Engine, Started};
+use corral_image::Image;
+use corral_monitor::client::{AttachOptions, Beginning, Client, DetachKeys, Outcome, attach_terminal};
+use corral_spec::ContainerId;
+use rustix::stdio::stdin;
+
+use crate::app::Globals;
+use crate::failure::{ENGINE, Failure};
+use crate::run_flags::RunFlags;
+use crate::{Words, output, unsupported};
+
+/// `corral run`: make, start, attach, answer the program's exit code.
+pub(super) fn run(globals: &Globals, words: Words) -> Result<u8, Failure> {
+    let Some(flags) = super::parse_with::<RunFlags>("run", words, unsupported::add)? else { return Ok(0) };
+    try_run(globals, &flags).map_err(Failure::of_engine)
+}
+
+fn try_run(globals: &Globals, flags: &RunFlags) -> Result<u8, Failure> {
+    let spec = flags.spec()?;
+    need_terminal(flags)?;
+    let options = AttachOptions {
+        stdin: flags.interactive,
+        tty: flags.tty,
+        sig_proxy: flags.sig_proxy,
+        detach_keys: detach_keys(flags.detach_keys.as_deref())?,
+    };
+    let engine = globals.engine()?;
+    let (image, name) = image(&engine, flags)?;
+    let remove = spec.remove;
+    let started = engine.start_prepared(engine.create(&image, &name, spec)?)?;
+    if flags.detach {
+        return background(&engine, started, remove);
+    }
+    let id = started.id;
+    let mut client = Client::from_fd(started.client);
+    let ended = attach_terminal(&mut client, &options);
+    finish(&engine, &id, remove, ended?)
+}
+
+/// What an attachment's end means for the caller: its exit code, and the end of a `--rm` container.
+pub(super) fn finish(
+    engine: &Engine,
+    id: &ContainerId,
+    remove: bool,
+    outcome: Outcome,
+) -> Result<u8, Failure> {
+    let (ended, result) = match outcome {
+        Outcome::Exited { code, .. } => (true, Ok(code)),
+        Outcome::Failed { code, message } => (true, Err(Failure::with_code(code, message))),
+        Outcome::Detached => (false, Ok(0)),
+        Outcome::Interrupted(signal) => (false, Ok(128 + signal.number() as u8)),
+    };
+    if ended && remove {
+        engine.discard(id)?;
+    }
+    result
+}
+
+fn background(engine: &Engine, started: Started, remove: bool) -> Result<u8, Failure> {
+    let mut client = Client::from_fd(started.client);
+    match client.beginning()? {
+        Beginning::Started { .. } => {
+            client.detach()?;
+            output::print(&format!("{}\n", started.id))?;
+            Ok(0)
+        }
+        Beginning::Failed { code, message } => {
+            finish(engine, &started.id, remove, Outcome::Failed { code, message })
+        }
+    }
+}
+
+/// `corral create`: make, and print the id.
+pub(super) fn create(globals: &Globals, words: Words) -> Result<u8, Failure> {
+    let Some(flags) = super::parse_with::<RunFlags>("create", words, unsupported::add)? else { return Ok(0) };
+    let act = || {
+        let spec = flags.spec()?;
+        let engine = globals.engine()?;
+        let (image, name) = image(&engine, &flags)?;
+        let id = engine.leave(engine.create(&image, &name, spec)?)?;
+        output::print(&format!("{id}\n"))?;
+        Ok(0)
+    };
+    act().map_err(Failure::of_engine)
+}
+
+/// The image that was named, packed first if it is a directory.
+fn image(engine: &Engine, flags: &RunFlags) -> Result<(Image, String), Failure> {
+    let named = &flags.image;
+    if let Some(dir) = directory(named) {
+        let packed = super::pack::pack_for_run(engine, &dir, flags.quiet)?;
+        return Ok((engine.store().resolve(&packed.image.to_string())?, packed.reference.to_string()));
+    }
+    Ok((engine.store().resolve(named)?, named.clone()))
+}
+
+/// An argument is a directory only if it looks like one; everything else is an image name.
+pub(super) fn directory(text: &str) -> Option<PathBuf> {
+    let path = text == "." || text == ".." || ["/", "./", "../"].iter().any(|start| text.starts_with(start));
+    path.then(|| Path::new(text).to_path_buf())
+}
+
+pub(super) fn detach_keys(text: Option<&str>) -> Result<DetachKeys, Failure> {
+    match text {
+        None => Ok(DetachKeys::default()),
+        Some(text) => text
+            .parse()
+            .map_err(|error: corral_monitor::client::DetachKeysError| Failure::with_code(ENGINE, error)),
+    }
+}
+
+fn need_terminal(flags: &RunFlags) -> Result<(), Failure> {
+    if flags.tty && flags.interactive && !flags.detach && !rustix::termios::isatty(stdin()) {
+        return Err(Failure::with_code(
+            1,
+            "the input device is not a TTY: leave -t out, or run it from a terminal",
+        ));
+    }
+    Ok(())
+}

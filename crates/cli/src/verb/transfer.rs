@@ -1,0 +1,147 @@
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use corral_image::SaveFormat;
+use corral_spec::ImageRef;
+use rustix::termios::isatty;
+
+use crate::app::Globals;
+use crate::failure::Failure;
+use crate::{Words, output};
+
+const BUFFER: usize = 1 << 18;
+
+#[derive(Debug, clap::Args)]
+struct SaveFlags {
+    /// Write to a file, instead of STDOUT
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// oci-archive or docker-archive
+    #[arg(long, default_value = "oci-archive", value_parser = ["oci-archive", "docker-archive"])]
+    format: String,
+    /// Images
+    #[arg(required = true)]
+    images: Vec<String>,
+}
+
+/// `corral save`.
+pub(super) fn save(globals: &Globals, words: Words) -> Result<u8, Failure> {
+    let Some(flags) = super::parse::<SaveFlags>("save", words)? else { return Ok(0) };
+    let format = match flags.format.as_str() {
+        "docker-archive" => SaveFormat::DockerArchive,
+        _ => SaveFormat::OciLayout,
+    };
+    let images: Vec<&str> = flags.images.iter().map(String::as_str).collect();
+    let engine = globals.engine()?;
+    match &flags.output {
+        None if isatty(rustix::stdio::stdout()) => {
+            Err(Failure::new("cowardly refusing to save to a terminal. Use the -o flag or redirect"))
+        }
+        None => {
+            let mut out = BufWriter::with_capacity(BUFFER, std::io::stdout().lock());
+            engine.store().save(&images, format, &mut out)?;
+            out.flush()?;
+            Ok(0)
+        }
+        Some(path) => {
+            // A half archive never stands under the name that was asked for.
+            let staged = staged(path);
+            let written = write_archive(&staged, |out| {
+                engine.store().save(&images, format, out).map_err(Failure::from)
+            })
+            .and_then(|()| std::fs::rename(&staged, path).map_err(Failure::from));
+            if written.is_err() {
+                drop(std::fs::remove_file(&staged));
+            }
+            written.map(|()| 0)
+        }
+    }
+}
+
+fn staged(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    path.with_file_name(name)
+}
+
+fn write_archive(
+    path: &Path,
+    write: impl FnOnce(&mut BufWriter<File>) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let file = File::create_new(path)
+        .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
+    let mut out = BufWriter::with_capacity(BUFFER, file);
+    write(&mut out)?;
+    out.flush()?;
+    Ok(())
+}
+
+#[derive(Debug, clap::Args)]
+struct LoadFlags {
+    /// Read from tar archive file (or an OCI layout directory), instead of STDIN
+    #[arg(short, long, value_name = "FILE")]
+    input: Option<PathBuf>,
+    /// Suppress the load output
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// `corral load`.
+pub(super) fn load(globals: &Globals, words: Words) -> Result<u8, Failure> {
+    let Some(flags) = super::parse::<LoadFlags>("load", words)? else { return Ok(0) };
+    let engine = globals.engine()?;
+    let loaded = match &flags.input {
+        Some(dir) if dir.is_dir() => engine.store().load_dir(dir)?,
+        input => engine.store().load(open(input.as_deref(), "load")?)?,
+    };
+    for image in loaded {
+        if image.references.is_empty() {
+            output::print(&format!("Loaded image ID: {}\n", image.id))?;
+        }
+        for name in &image.references {
+            output::print(&format!("Loaded image: {name}\n"))?;
+        }
+    }
+    Ok(0)
+}
+
+fn open(path: Option<&Path>, verb: &str) -> Result<Box<dyn Read>, Failure> {
+    match path {
+        Some(path) => {
+            let file = File::open(path)
+                .map_err(|error| Failure::new(format!("cannot open {}: {error}", path.display())))?;
+            Ok(Box::new(BufReader::with_capacity(BUFFER, file)))
+        }
+        None if isatty(rustix::stdio::stdin()) => {
+            Err(Failure::new(format!("nothing to {verb}: name a file, or redirect standard input")))
+        }
+        None => Ok(Box::new(BufReader::with_capacity(BUFFER, std::io::stdin()))),
+    }
+}
+
+#[derive(Debug, clap::Args)]
+struct ImportFlags {
+    /// Apply Dockerfile instruction to the created image
+    #[arg(short, long, value_name = "INSTRUCTION")]
+    change: Vec<String>,
+    /// Set commit message for imported image
+    #[arg(short, long, value_name = "TEXT")]
+    message: Option<String>,
+    /// A tar archive, or - for standard input
+    file: PathBuf,
+    /// Name of the image
+    reference: Option<ImageRef>,
+}
+
+/// `corral import`.
+pub(super) fn import(globals: &Globals, words: Words) -> Result<u8, Failure> {
+    let Some(flags) = super::parse::<ImportFlags>("import", words)? else { return Ok(0) };
+    let engine = globals.engine()?;
+    let file = (flags.file != Path::new("-")).then_some(flags.file.as_path());
+    let changes: Vec<&str> = flags.change.iter().map(String::as_str).collect();
+    let reader = open(file, "import")?;
+    let id = engine.store().import(reader, flags.reference.as_ref(), &changes, flags.message.as_deref())?;
+    output::print(&format!("{id}\n"))?;
+    Ok(0)
+}

@@ -1,0 +1,162 @@
+//! One container from its creation to its removal, as a user of Docker would do it.
+
+use corral_tests::{Corral, eventually};
+
+#[test]
+fn run_answers_the_programs_output_and_code() {
+    let corral = Corral::new();
+    let said = corral.say(&["run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2; exit 7"]);
+    assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (7, "out\n", "err\n"));
+    assert_eq!(corral.ok(&["ps", "-aq"]), "", "--rm leaves nothing");
+}
+
+#[test]
+fn exit_codes_are_dockers() {
+    let corral = Corral::new();
+    let code = |words: &[&str]| corral.say(&[&["run", "--rm"], words].concat()).code;
+    assert_eq!(code(&["busybox", "true"]), 0);
+    assert_eq!(code(&["busybox", "no-such-program"]), 127);
+    assert_eq!(code(&["busybox", "/etc/passwd"]), 126);
+    assert_eq!(code(&["no-such-image", "true"]), 125);
+    assert_eq!(code(&["--no-such-flag", "busybox", "true"]), 125);
+    assert_eq!(code(&["--privileged", "busybox", "true"]), 125);
+    assert_eq!(code(&["busybox", "sh", "-c", "kill -9 $$"]), 137);
+    assert_eq!(code(&["busybox"]), 125, "an image without a command");
+    assert_eq!(corral.ok(&["ps", "-aq"]), "", "failures leave nothing either");
+}
+
+#[test]
+fn a_detached_container_is_listed_logged_stopped_and_removed() {
+    let corral = Corral::new();
+    let id = corral.ok(&["run", "-d", "--name", "web", "busybox", "sh", "-c", "echo ready; sleep 1000"]);
+    assert_eq!(id.trim().len(), 64);
+    let listing = corral.ok(&["ps"]);
+    let mut lines = listing.lines();
+    let head: Vec<&str> = lines.next().expect("head").split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+    assert_eq!(head, ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"]);
+    let row = lines.next().expect("row");
+    assert!(row.starts_with(&id[..12]) && row.contains("Up ") && row.ends_with("web"), "{row}");
+    eventually("the log has the line", || corral.ok(&["logs", "web"]) == "ready\n");
+    assert_eq!(corral.say(&["rm", "web"]).code, 1, "a running container is not removed");
+    assert_eq!(corral.ok(&["stop", "-t", "0", "web"]), "web\n");
+    assert_eq!(corral.inspect("web")["State"]["Status"], "exited");
+    assert_eq!(corral.ok(&["wait", "web"]), "137\n");
+    assert_eq!(corral.ok(&["logs", "web"]), "ready\n", "logs outlive the process");
+    assert_eq!(corral.ok(&["rm", "web"]), "web\n");
+    assert_eq!(corral.ok(&["ps", "-aq"]), "");
+}
+
+#[test]
+fn stop_gives_grace_and_a_handled_signal_its_own_code() {
+    let corral = Corral::new();
+    let script = "trap 'exit 3' TERM; echo up; while true; do sleep 0.05; done";
+    corral.ok(&["run", "-d", "--name", "polite", "busybox", "sh", "-c", script]);
+    eventually("the trap is set", || corral.ok(&["logs", "polite"]) == "up\n");
+    corral.ok(&["stop", "polite"]);
+    assert_eq!(corral.inspect("polite")["State"]["ExitCode"], 3);
+}
+
+#[test]
+fn a_stopped_container_starts_again_with_its_files() {
+    let corral = Corral::new();
+    let script = "echo line >> /kept; cat /kept";
+    assert_eq!(corral.ok(&["run", "--name", "again", "busybox", "sh", "-c", script]), "line\n");
+    assert_eq!(corral.ok(&["start", "-a", "again"]), "line\nline\n");
+}
+
+#[test]
+fn names_are_unique_and_ids_may_be_shortened() {
+    let corral = Corral::new();
+    let id = corral.ok(&["create", "--name", "one", "busybox", "true"]);
+    let said = corral.say(&["create", "--name", "one", "busybox", "true"]);
+    assert_eq!(said.code, 125);
+    assert!(said.err.contains("already in use"), "{}", said.err);
+    assert_eq!(corral.inspect(&id[..6])["Id"], id.trim());
+    assert_eq!(corral.inspect("one")["State"]["Status"], "created");
+}
+
+#[test]
+fn exec_joins_the_container() {
+    let corral = Corral::new();
+    corral.ok(&["run", "-d", "--name", "box", "--hostname", "inside", "-e", "A=1", "busybox", "sleep", "1000"]);
+    assert_eq!(corral.ok(&["exec", "box", "hostname"]), "inside\n");
+    assert_eq!(corral.ok(&["exec", "-e", "B=2", "box", "sh", "-c", "echo $A$B"]), "12\n");
+    assert_eq!(corral.ok(&["exec", "-u", "agent", "-w", "/tmp", "box", "sh", "-c", "id -u; pwd"]), "1000\n/tmp\n");
+    assert_eq!(corral.say(&["exec", "box", "sh", "-c", "exit 9"]).code, 9);
+    assert_eq!(corral.say(&["exec", "box", "nope"]).code, 127);
+    let said = corral.feed(&["exec", "-i", "box", "wc", "-c"], &vec![b'x'; 1 << 20]);
+    assert_eq!(said.out.trim(), (1 << 20).to_string(), "{}", said.err);
+    corral.ok(&["exec", "-d", "box", "touch", "/tmp/made"]);
+    eventually("the detached process ran", || corral.say(&["exec", "box", "stat", "/tmp/made"]).code == 0);
+}
+
+#[test]
+fn stdin_reaches_the_program_and_its_end_too() {
+    let corral = Corral::new();
+    let input = "a line\n".repeat(10_000);
+    let said = corral.feed(&["run", "-i", "--rm", "busybox", "cat"], input.as_bytes());
+    assert_eq!((said.code, said.out.len()), (0, input.len()));
+    let said = corral.feed(&["run", "--rm", "busybox", "cat"], b"not for the container");
+    assert_eq!((said.code, said.out.as_str()), (0, ""), "without -i nothing is forwarded");
+}
+
+#[test]
+fn attach_shows_what_comes_and_its_code() {
+    let corral = Corral::new();
+    corral.ok(&["run", "-d", "-i", "--name", "echo", "busybox", "sh", "-c", "read line; echo got $line; exit 5"]);
+    let said = corral.feed(&["attach", "echo"], b"hello\n");
+    assert_eq!((said.code, said.out.as_str()), (5, "got hello\n"), "{}", said.err);
+}
+
+#[test]
+fn pause_freezes_and_unpause_thaws() {
+    let corral = Corral::new();
+    let script = "i=0; while true; do i=$((i+1)); echo $i; sleep 0.01; done";
+    corral.ok(&["run", "-d", "--name", "clock", "busybox", "sh", "-c", script]);
+    corral.ok(&["pause", "clock"]);
+    assert_eq!(corral.inspect("clock")["State"]["Paused"], true);
+    let lines = || corral.ok(&["logs", "clock"]).lines().count();
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    let before = lines();
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert_eq!(lines(), before, "a frozen container writes nothing");
+    assert_eq!(corral.say(&["exec", "clock", "true"]).code, 1, "no exec into a frozen container");
+    corral.ok(&["unpause", "clock"]);
+    eventually("it goes on", || lines() > before);
+    corral.ok(&["pause", "clock"]);
+    corral.ok(&["rm", "-f", "clock"]);
+}
+
+#[test]
+fn limits_are_visible_and_enforced() {
+    let corral = Corral::new();
+    let said = corral.say(&["run", "--rm", "-m", "32m", "busybox", "sh", "-c", "dd if=/dev/zero of=/dev/shm/x bs=1M count=60; echo survived"]);
+    assert!(!said.out.contains("survived") || said.err.contains("No space") || said.code != 0, "{said:?}");
+    let bomb = "b() { b | b & }; b 2>/dev/null; sleep 0.5; echo alive";
+    let said = corral.say(&["run", "--rm", "--pids-limit", "20", "busybox", "sh", "-c", bomb]);
+    assert!(said.code == 0 || said.code == 2, "{said:?}");
+    assert_eq!(corral.ok(&["ps", "-aq"]), "");
+}
+
+#[test]
+fn a_volume_outlives_its_container() {
+    let corral = Corral::new();
+    corral.ok(&["run", "--rm", "-v", "data:/data", "busybox", "sh", "-c", "echo kept > /data/file"]);
+    assert_eq!(corral.ok(&["run", "--rm", "-v", "data:/data:ro", "busybox", "cat", "/data/file"]), "kept\n");
+    assert_ne!(corral.say(&["run", "--rm", "-v", "data:/data:ro", "busybox", "touch", "/data/x"]).code, 0);
+    assert_eq!(corral.ok(&["volume", "ls", "-q"]), "data\n");
+    assert_eq!(corral.ok(&["volume", "rm", "data"]), "data\n");
+}
+
+#[test]
+fn the_environment_is_what_was_asked_and_nothing_of_the_callers() {
+    let corral = Corral::new();
+    std::fs::write(corral.dir().join("env"), "# comment\nFROM_FILE=1\nBOTH=file\n").expect("env file");
+    let mut command = corral.command(&["run", "--rm", "--env-file", "env", "-e", "BOTH=flag", "-e", "PASSED", "busybox", "env"]);
+    let output = command.env("PASSED", "yes").env("SECRET_OF_THE_CALLER", "no").output().expect("corral runs");
+    let text = String::from_utf8_lossy(&output.stdout);
+    for line in ["FROM_FILE=1", "BOTH=flag", "PASSED=yes", "HOME=/root"] {
+        assert!(text.lines().any(|have| have == line), "{line} in {text}");
+    }
+    assert!(!text.contains("SECRET_OF_THE_CALLER"));
+}

@@ -9,26 +9,28 @@
 //!    └─ pivot_root(".", "."), old tree detached, root read-only if asked
 //! ```
 //!
-//! The descriptor of a mount is kept from its making to its last use; no path is resolved twice.
+//! Where something goes is looked up once, and used by descriptor. What belongs on top of something is attached
+//! after everything is cut off from the host: a mount on top of a shared mount would appear there too.
 
+use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 use corral_spec::AbsPath;
 use corral_spec::record::{Launch, Mount, MountKind};
-use rustix::fs::{FileType, fstat};
+use rustix::fs::{CWD, FileType, fstat};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
-    UnmountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change,
-    move_mount, open_tree, unmount,
+    MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
+    mount_change, move_mount, open_tree, unmount,
 };
-use rustix::process::{fchdir, pivot_root};
+use rustix::process::{chdir, fchdir, pivot_root};
 
 use crate::Error;
 use crate::detached::{Detached, from_host};
-use crate::sys::{AttrChange, mount_setattr};
-use crate::tree::{Point, Tree};
+use crate::sys::{AttrChange, keep_open, mount_setattr};
+use crate::tree::{LastParent, Point, Tree};
 
 /// Makes nothing that happens in this namespace reach another one, and the reverse.
 pub(crate) fn cut_propagation() -> Result<(), Error> {
@@ -36,38 +38,46 @@ pub(crate) fn cut_propagation() -> Result<(), Error> {
         .map_err(|errno| Error::inside("make the mount namespace private", errno))
 }
 
-/// Attaches the root and every mount, device and link of the launch. Gives back the devpts mount.
-pub(crate) fn attach_all(launch: &Launch, detached: &Detached) -> Result<Option<OwnedFd>, Error> {
-    move_mount(&detached.root, "", rustix::fs::CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
+/// Attaches the root and every mount, device and link of the launch.
+pub(crate) fn attach_all(launch: &Launch, detached: &Detached) -> Result<(), Error> {
+    move_mount(&detached.root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .map_err(|errno| Error::inside("attach the root file system", errno))?;
     let tree = Tree(detached.root.as_fd());
     let mut made_by_parent = detached.mounts.iter();
-    let mut devpts = None;
     for mount in &launch.mounts {
         if from_host(mount, launch) {
             let source =
                 made_by_parent.next().ok_or_else(|| Error::Launch("a mount is missing".to_owned()))?;
-            attach_from_host(tree, mount, source)?;
-            continue;
-        }
-        let made = kernel_mount(mount).map_err(|error| fail_at("mount", &mount.target)(error))?;
-        let target = match mount.kind {
-            MountKind::Tmpfs { .. } => tree.find_or_make(&mount.target, Point::Directory)?.fd,
-            _ => kernel_mount_point(tree, &mount.target)?,
-        };
-        attach(made.as_fd(), target.as_fd())
-            .map_err(|errno| fail_at("mount", &mount.target)(errno.into()))?;
-        if matches!(mount.kind, MountKind::Devpts) {
-            devpts = Some(made);
+            attach_from_host(tree, mount, source.as_fd())?;
+        } else {
+            mount_kernel_fs(tree, mount)?;
         }
     }
+    let mut parent = LastParent::default();
     for (device, node) in launch.devices.iter().zip(&detached.devices) {
-        let target = tree.find_or_make(device, Point::File)?.fd;
-        attach(node.as_fd(), target.as_fd())
-            .map_err(|errno| fail_at("bind the device", device)(errno.into()))?;
+        let target = parent.file(tree, device)?;
+        attach(node.as_fd(), target).map_err(|errno| fail_at("bind the device", device)(errno.into()))?;
     }
-    launch.links.iter().try_for_each(|(path, target)| tree.link(path, target))?;
-    Ok(devpts)
+    launch.links.iter().try_for_each(|(path, target)| parent.link(tree, path, target))?;
+    cut_off(launch, detached.root.as_fd())
+}
+
+/// A clone of a shared mount is shared: nothing may be mounted on top before this. And no mount of the tree
+/// lets a setuid bit or a file capability count where the process could not use it anyway.
+fn cut_off(launch: &Launch, root: BorrowedFd<'_>) -> Result<(), Error> {
+    let mut flags = MountAttrFlags::empty();
+    flags.set(MountAttrFlags::MOUNT_ATTR_NOSUID, launch.confinement.no_new_privileges);
+    let change = AttrChange { private: true, recursive: true, ..AttrChange::flags(flags) };
+    mount_setattr(root, change).map_err(|error| Error::inside("cut the mounts off from the host's", error))
+}
+
+/// The container's own devpts, if the launch mounts one.
+pub(crate) fn devpts(launch: &Launch, root: BorrowedFd<'_>) -> Result<Option<BorrowedFd<'static>>, Error> {
+    let Some(mount) = launch.mounts.iter().find(|mount| matches!(mount.kind, MountKind::Devpts)) else {
+        return Ok(None);
+    };
+    let found = Tree(root).find_unlinked(mount.target.relative());
+    found.map(Some).map_err(|errno| fail_at("find", &mount.target)(errno.into()))
 }
 
 /// Covers and write-protects what the launch says.
@@ -75,13 +85,13 @@ pub(crate) fn restrict(launch: &Launch, detached: &Detached) -> Result<(), Error
     let tree = Tree(detached.root.as_fd());
     for path in &launch.readonly_paths {
         if let Some(target) = find_existing(tree, path)? {
-            make_read_only(target.as_fd()).map_err(|error| fail_at("write-protect", path)(error))?;
+            make_read_only(target).map_err(|error| fail_at("write-protect", path)(error))?;
         }
     }
-    let mut masks = Masks { null: &detached.null, null_used: false, empty: None };
+    let mut masks = Masks { null: detached.null(), empty: None };
     for path in &launch.masked_paths {
         if let Some(target) = find_existing(tree, path)? {
-            masks.cover(target.as_fd()).map_err(|error| fail_at("mask", path)(error))?;
+            masks.cover(tree, path, target).map_err(|error| fail_at("mask", path)(error))?;
         }
     }
     Ok(())
@@ -96,7 +106,7 @@ pub(crate) fn pivot(launch: &Launch, root: BorrowedFd<'_>) -> Result<(), Error> 
     fchdir(root)
         .and_then(|()| pivot_root(".", "."))
         .and_then(|()| unmount(".", UnmountFlags::DETACH))
-        .and_then(|()| rustix::process::chdir("/"))
+        .and_then(|()| chdir("/"))
         .map_err(|errno| Error::inside("pivot into the container's root", errno))
 }
 
@@ -104,7 +114,7 @@ pub(crate) fn pivot(launch: &Launch, root: BorrowedFd<'_>) -> Result<(), Error> 
 pub(crate) fn bind_node(root: BorrowedFd<'_>, node: BorrowedFd<'_>, path: &AbsPath) -> Result<(), Error> {
     let target = Tree(root).find_or_make(path, Point::File)?.fd;
     clone(node)
-        .and_then(|tree| attach(tree.as_fd(), target.as_fd()))
+        .and_then(|tree| attach(tree, target))
         .map_err(|errno| fail_at("bind the terminal to", path)(errno.into()))
 }
 
@@ -119,30 +129,28 @@ fn attach(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), Errno> {
 }
 
 /// A detached copy of what is at the descriptor, with what is mounted below.
-fn clone(fd: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+fn clone(fd: BorrowedFd<'_>) -> Result<BorrowedFd<'static>, Errno> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_EMPTY_PATH
         | OpenTreeFlags::AT_RECURSIVE;
-    open_tree(fd, "", flags)
+    open_tree(fd, "", flags).map(keep_open)
 }
 
-fn attach_from_host(tree: Tree<'_>, mount: &Mount, source: &OwnedFd) -> Result<(), Error> {
+fn attach_from_host(tree: Tree<'_>, mount: &Mount, source: BorrowedFd<'_>) -> Result<(), Error> {
     let fail = |errno: Errno| fail_at("bind", &mount.target)(errno.into());
-    let stat = fstat(source).map_err(fail)?;
-    let point = match FileType::from_raw_mode(stat.st_mode) {
+    let point = match FileType::from_raw_mode(fstat(source).map_err(fail)?.st_mode) {
         FileType::Directory => Point::Directory,
         _ => Point::File,
     };
-    if mount.target.as_path() == std::path::Path::new("/") {
+    if mount.target.as_path() == Path::new("/") {
         return Err(Error::Launch("a mount cannot replace the container's root".to_owned()));
     }
-    let target = tree.find_or_make(&mount.target, point)?.fd;
-    attach(source.as_fd(), target.as_fd()).map_err(fail)
+    attach(source, tree.find_or_make(&mount.target, point)?.fd).map_err(fail)
 }
 
 /// Where proc, sysfs and the like go: a link in the image must not decide that (CVE-2019-19921).
-fn kernel_mount_point(tree: Tree<'_>, target: &AbsPath) -> Result<OwnedFd, Error> {
+fn kernel_mount_point(tree: Tree<'_>, target: &AbsPath) -> Result<BorrowedFd<'static>, Error> {
     match tree.find_unlinked(target.relative()) {
         Ok(fd) => Ok(fd),
         Err(Errno::NOENT) => {
@@ -156,47 +164,39 @@ fn kernel_mount_point(tree: Tree<'_>, target: &AbsPath) -> Result<OwnedFd, Error
     }
 }
 
-/// A file system of this process's own namespaces, detached.
-fn kernel_mount(mount: &Mount) -> io::Result<OwnedFd> {
-    let (fs, options): (&str, Vec<(&str, String)>) = match &mount.kind {
-        MountKind::Proc => ("proc", vec![]),
-        MountKind::Sysfs => ("sysfs", vec![]),
-        MountKind::Mqueue => ("mqueue", vec![]),
-        MountKind::Cgroup2 => ("cgroup2", vec![]),
-        MountKind::Devpts => {
-            ("devpts", vec![("ptmxmode", "0666".into()), ("mode", "0620".into()), ("gid", "5".into())])
-        }
-        MountKind::Tmpfs { size, mode } => {
-            let mut options = vec![("mode", format!("{mode:o}"))];
-            options.extend(size.map(|bytes| ("size", bytes.to_string())));
-            ("tmpfs", options)
-        }
-        MountKind::Bind { .. } => return Err(io::ErrorKind::InvalidInput.into()),
+/// A file system of this process's own namespaces. mount(2) with the working directory as its target takes
+/// three calls where fsopen takes six to ten, and is as safe: the directory is entered by descriptor.
+fn mount_kernel_fs(tree: Tree<'_>, mount: &Mount) -> Result<(), Error> {
+    let (fs, options) = match &mount.kind {
+        MountKind::Proc => ("proc", String::new()),
+        MountKind::Sysfs => ("sysfs", String::new()),
+        MountKind::Mqueue => ("mqueue", String::new()),
+        MountKind::Cgroup2 => ("cgroup2", String::new()),
+        MountKind::Devpts => ("devpts", "newinstance,ptmxmode=0666,mode=0620,gid=5".to_owned()),
+        MountKind::Tmpfs { size: Some(bytes), mode } => ("tmpfs", format!("mode={mode:o},size={bytes}")),
+        MountKind::Tmpfs { size: None, mode } => ("tmpfs", format!("mode={mode:o}")),
+        MountKind::Bind { .. } => return Err(Error::Launch("a bind is made by the parent".to_owned())),
     };
-    let context = fsopen(fs, FsOpenFlags::FSOPEN_CLOEXEC)?;
-    if matches!(mount.kind, MountKind::Devpts) {
-        fsconfig_set_flag(&context, "newinstance")?;
-    } else {
-        fsconfig_set_string(&context, "source", fs)?;
-    }
-    options.iter().try_for_each(|(key, value)| fsconfig_set_string(&context, *key, value.as_str()))?;
-    fsconfig_create(&context)?;
-    let mut attr = MountAttrFlags::MOUNT_ATTR_NOSUID;
+    let target = match mount.kind {
+        MountKind::Tmpfs { .. } => tree.find_or_make(&mount.target, Point::Directory)?.fd,
+        _ => kernel_mount_point(tree, &mount.target)?,
+    };
+    let mut flags = MountFlags::NOSUID;
     // Terminals are devices.
-    if !matches!(mount.kind, MountKind::Devpts) {
-        attr |= MountAttrFlags::MOUNT_ATTR_NODEV;
-    }
-    if mount.read_only {
-        attr |= MountAttrFlags::MOUNT_ATTR_RDONLY;
-    }
-    if mount.no_exec {
-        attr |= MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    }
-    Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attr)?)
+    flags.set(MountFlags::NODEV, !matches!(mount.kind, MountKind::Devpts));
+    flags.set(MountFlags::RDONLY, mount.read_only);
+    flags.set(MountFlags::NOEXEC, mount.no_exec);
+    mount_at(target, fs, flags, &options).map_err(|errno| fail_at("mount", &mount.target)(errno.into()))
+}
+
+fn mount_at(target: BorrowedFd<'_>, fs: &str, flags: MountFlags, options: &str) -> Result<(), Errno> {
+    let options = CString::new(options).map_err(|_| Errno::INVAL)?;
+    fchdir(target)?;
+    rustix::mount::mount(fs, ".", fs, flags, options.as_c_str())
 }
 
 /// A path to restrict, none where there is nothing of that name.
-fn find_existing(tree: Tree<'_>, path: &AbsPath) -> Result<Option<OwnedFd>, Error> {
+fn find_existing(tree: Tree<'_>, path: &AbsPath) -> Result<Option<BorrowedFd<'static>>, Error> {
     match tree.find(path.relative()) {
         Ok(fd) => Ok(Some(fd)),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
@@ -207,46 +207,31 @@ fn find_existing(tree: Tree<'_>, path: &AbsPath) -> Result<Option<OwnedFd>, Erro
 fn make_read_only(target: BorrowedFd<'_>) -> io::Result<()> {
     let tree = clone(target)?;
     let change = AttrChange { recursive: true, ..AttrChange::flags(MountAttrFlags::MOUNT_ATTR_RDONLY) };
-    mount_setattr(tree.as_fd(), change)?;
-    Ok(attach(tree.as_fd(), target)?)
+    mount_setattr(tree, change)?;
+    Ok(attach(tree, target)?)
 }
 
-/// The two things that cover: the host's /dev/null, verified by the parent, and one empty directory. A
-/// detached mount can be cloned only once it is attached, on most kernels.
+/// The two things that cover: the host's /dev/null, verified by the parent, and one empty directory.
 struct Masks<'fd> {
-    null: &'fd OwnedFd,
-    null_used: bool,
-    empty: Option<OwnedFd>,
+    /// And whether it is attached somewhere: only then most kernels clone it.
+    null: (BorrowedFd<'fd>, bool),
+    empty: Option<BorrowedFd<'static>>,
 }
 
 impl Masks<'_> {
-    fn cover(&mut self, target: BorrowedFd<'_>) -> io::Result<()> {
-        if FileType::from_raw_mode(fstat(target)?.st_mode) == FileType::Directory {
-            return match &self.empty {
-                Some(empty) => Ok(attach(clone(empty.as_fd())?.as_fd(), target)?),
-                None => {
-                    let empty = empty_directory()?;
-                    attach(empty.as_fd(), target)?;
-                    self.empty = Some(empty);
-                    Ok(())
-                }
-            };
+    fn cover(&mut self, tree: Tree<'_>, path: &AbsPath, target: BorrowedFd<'static>) -> io::Result<()> {
+        if FileType::from_raw_mode(fstat(target)?.st_mode) != FileType::Directory {
+            let (null, attached) = self.null;
+            self.null = (null, true);
+            return Ok(attach(if attached { clone(null)? } else { null }, target)?);
         }
-        if std::mem::replace(&mut self.null_used, true) {
-            Ok(attach(clone(self.null.as_fd())?.as_fd(), target)?)
-        } else {
-            Ok(attach(self.null.as_fd(), target)?)
+        if let Some(empty) = self.empty {
+            return Ok(attach(clone(empty)?, target)?);
         }
+        let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        mount_at(target, "tmpfs", flags, "mode=0555")?;
+        // The descriptor still means what is covered.
+        self.empty = Some(tree.find(path.relative())?);
+        Ok(())
     }
-}
-
-fn empty_directory() -> io::Result<OwnedFd> {
-    let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    fsconfig_set_string(&context, "mode", "0555")?;
-    fsconfig_create(&context)?;
-    let attr = MountAttrFlags::MOUNT_ATTR_RDONLY
-        | MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    Ok(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attr)?)
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use corral_spec::record::ProcessName;
 
-use crate::Error;
+use crate::{Error, kernel_file};
 
 /// Facts about the calling process, read once from /proc/self/status.
 pub(crate) struct Caller {
@@ -16,7 +16,7 @@ impl Caller {
     /// Reads the facts; refuses a caller with more than one thread, whose locks would stay locked in
     /// the child's copy of the memory.
     pub(crate) fn inspect() -> Result<Self, Error> {
-        let status = std::fs::read_to_string("/proc/self/status").map_err(|source| Error::Host {
+        let status = kernel_file::read("/proc/self/status").map_err(|source| Error::Host {
             act: "read",
             path: "/proc/self/status".into(),
             source,
@@ -38,7 +38,7 @@ impl Caller {
 
 /// The start time of a process in clock ticks since boot (proc_pid_stat(5), field 22).
 pub(crate) fn start_ticks(pid: i32) -> io::Result<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let stat = kernel_file::read(format!("/proc/{pid}/stat"))?;
     parse_start_ticks(&stat).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
 }
 

@@ -10,14 +10,12 @@
 //! Without no_new_privs a filter needs CAP_SYS_ADMIN (of the container's user namespace): that one is
 //! kept until the filter is loaded.
 
-use std::os::fd::AsFd;
-
 use corral_spec::Ulimit;
 use corral_spec::record::{Confinement, Process};
 use rustix::fs::{CWD, Gid, Mode, OFlags, ResolveFlags, Uid, openat2};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Resource, Rlimit, Signal, fchdir, getcwd, prlimit, set_parent_process_death_signal, setrlimit, umask,
+    Pid, Resource, Rlimit, Signal, fchdir, prlimit, set_parent_process_death_signal, setrlimit, umask,
 };
 use rustix::thread::{
     CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities,
@@ -25,7 +23,7 @@ use rustix::thread::{
 };
 
 use crate::Error;
-use crate::sys::{filter, install_seccomp};
+use crate::sys::{filter, install_seccomp, keep_open};
 
 /// The last step before execve, prepared so that it allocates nothing.
 pub(crate) struct LastStep {
@@ -118,20 +116,15 @@ impl LastStep {
     }
 }
 
-/// Enters the working directory with the process's own rights. No link leads out through /proc/*/fd, and
-/// a directory that is not below the root is refused (CVE-2024-21626).
+/// Enters the working directory with the process's own rights. It is walked to from the root, and no link
+/// leads out of there through /proc/*/fd (CVE-2024-21626).
 pub(crate) fn enter_workdir(process: &Process) -> Result<(), Error> {
     let workdir = &process.workdir;
     let fail = |errno: Errno| Error::inside(format!("enter the working directory {workdir}"), errno);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir =
         openat2(CWD, workdir.as_path(), flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS).map_err(fail)?;
-    fchdir(dir.as_fd()).map_err(fail)?;
-    match getcwd(Vec::new()) {
-        Ok(path) if path.as_bytes().starts_with(b"/") => Ok(()),
-        Ok(_) => Err(fail(Errno::XDEV)),
-        Err(errno) => Err(fail(errno)),
-    }
+    fchdir(keep_open(dir)).map_err(fail)
 }
 
 /// PR_CAPBSET_DROP of all but `keep`, up to the kernel's last capability.

@@ -16,7 +16,7 @@ use std::path::Path;
 
 use corral_spec::NetworkMode;
 use corral_spec::record::{BindIds, IdMap, Launch, Mount, MountKind, Root};
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, fstat, openat2};
+use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid, chmodat, chownat, fstat, openat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_fd,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, open_tree,
@@ -34,13 +34,29 @@ pub(crate) struct Detached {
     pub(crate) mounts: Vec<OwnedFd>,
     /// The device nodes of the launch, in order.
     pub(crate) devices: Vec<OwnedFd>,
-    /// The host's /dev/null, verified: what covers a masked file.
-    pub(crate) null: OwnedFd,
+    null: Null,
 }
+
+/// The host's /dev/null, which covers masked files.
+enum Null {
+    /// Among the devices.
+    Device(usize),
+    /// Made for this.
+    Own(OwnedFd),
+}
+
+/// The node behind [`Null`].
+const NULL: &str = "/dev/null";
 
 /// How many descriptors [`Detached`] has for this launch.
 pub(crate) fn count(launch: &Launch) -> usize {
-    2 + launch.mounts.iter().filter(|mount| from_host(mount, launch)).count() + launch.devices.len()
+    let mounts = launch.mounts.iter().filter(|mount| from_host(mount, launch)).count();
+    1 + mounts + launch.devices.len() + usize::from(null_device(launch).is_none())
+}
+
+/// Where /dev/null is among the devices.
+fn null_device(launch: &Launch) -> Option<usize> {
+    launch.devices.iter().position(|device| device.as_path() == Path::new(NULL))
 }
 
 /// Whether the parent makes this mount. sysfs shows the caller's network namespace and can be mounted only
@@ -65,56 +81,69 @@ impl Detached {
             .collect::<Result<_, _>>()?;
         let devices =
             launch.devices.iter().map(|device| device_node(device.as_path())).collect::<Result<_, _>>()?;
-        Ok(Self { root, mounts, devices, null: device_node(Path::new("/dev/null"))? })
+        let null = match null_device(launch) {
+            Some(index) => Null::Device(index),
+            None => Null::Own(private_null()?),
+        };
+        Ok(Self { root, mounts, devices, null })
     }
 
     /// In the order in which the child takes them.
     pub(crate) fn fds(&self) -> Vec<BorrowedFd<'_>> {
-        [&self.root, &self.null]
-            .into_iter()
-            .chain(&self.mounts)
-            .chain(&self.devices)
-            .map(AsFd::as_fd)
-            .collect()
+        let null = match &self.null {
+            Null::Own(null) => Some(null),
+            Null::Device(_) => None,
+        };
+        let rest = self.mounts.iter().chain(&self.devices).chain(null);
+        std::iter::once(&self.root).chain(rest).map(AsFd::as_fd).collect()
     }
 
     /// The child's side of [`Self::fds`].
     pub(crate) fn from_fds(fds: Vec<OwnedFd>, launch: &Launch) -> Option<Self> {
         let mut fds = fds.into_iter();
-        let (root, null) = (fds.next()?, fds.next()?);
-        let devices = launch.devices.len();
+        let root = fds.next()?;
         let mut mounts: Vec<_> = fds.collect();
-        let devices = mounts.split_off(mounts.len().checked_sub(devices)?);
+        let null = match null_device(launch) {
+            Some(index) => Null::Device(index),
+            None => Null::Own(mounts.pop()?),
+        };
+        let devices = mounts.split_off(mounts.len().checked_sub(launch.devices.len())?);
         Some(Self { root, mounts, devices, null })
     }
+
+    /// What covers masked files, and whether it is attached somewhere already.
+    pub(crate) fn null(&self) -> (BorrowedFd<'_>, bool) {
+        match &self.null {
+            Null::Device(index) => (self.devices[*index].as_fd(), true),
+            Null::Own(null) => (null.as_fd(), false),
+        }
+    }
 }
 
-/// Opens a host path once, for use by descriptor; a final symbolic link or a magic link is refused.
-fn open_path(path: &Path) -> Result<(OwnedFd, Stat), Error> {
-    let host = |act| {
-        move |errno: rustix::io::Errno| Error::Host { act, path: path.to_owned(), source: errno.into() }
-    };
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let fd = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS).map_err(host("open"))?;
-    let stat = fstat(&fd).map_err(host("look at"))?;
+/// Wraps an error number in the act and the path.
+fn host(act: &'static str, path: &Path) -> impl Fn(rustix::io::Errno) -> Error {
+    move |errno| Error::Host { act, path: path.to_owned(), source: errno.into() }
+}
+
+/// Opens a directory of ours for use by descriptor; its last component is no link.
+fn open_directory(path: &Path) -> Result<OwnedFd, Error> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(CWD, path, flags, Mode::empty()).map_err(host("open", path))
+}
+
+/// A detached copy of the mount at `path`, from there downwards, and what it shows. The look-up is done once;
+/// the last component is never followed, and a link there is refused.
+fn clone_tree(path: &Path, recursive: bool) -> Result<(OwnedFd, Stat), Error> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
+    flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
+    let tree = open_tree(CWD, path, flags).map_err(host("open", path))?;
+    let stat = fstat(&tree).map_err(host("look at", path))?;
     if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
-        return Err(host("use a symbolic link:")(rustix::io::Errno::LOOP));
+        return Err(host("use a symbolic link:", path)(rustix::io::Errno::LOOP));
     }
-    Ok((fd, stat))
-}
-
-/// A detached copy of the mount under `fd`, from there downwards.
-fn clone_tree(fd: BorrowedFd<'_>, path: &Path, recursive: bool) -> Result<OwnedFd, Error> {
-    let mut flags =
-        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
-    if recursive {
-        flags |= OpenTreeFlags::AT_RECURSIVE;
-    }
-    open_tree(fd, "", flags).map_err(|errno| Error::Host {
-        act: "clone its mount",
-        path: path.to_owned(),
-        source: errno.into(),
-    })
+    Ok((tree, stat))
 }
 
 /// Sets flags and the id map of a detached mount; a refused id map has its own error.
@@ -137,9 +166,9 @@ fn overlay(root: &Root, launch: &Launch, userns: Option<BorrowedFd<'_>>) -> Resu
         return Err(Error::Launch("the image has no layers".to_owned()));
     }
     let lowers = root.lowers.iter().map(|path| layer(path, userns)).collect::<Result<Vec<_>, _>>()?;
-    let (upper, stat) = open_path(&root.writable.join("upper"))?;
-    let (work, _) = open_path(&root.writable.join("work"))?;
-    own_root(&upper, &stat, launch.ids, &root.writable)?;
+    let upper = open_directory(&root.writable.join("upper"))?;
+    let work = open_directory(&root.writable.join("work"))?;
+    own_root(&upper, launch.ids, &root.writable)?;
     let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
         .map_err(|errno| Error::Overlay { log: String::new(), source: errno.into() })?;
     let made = || -> io::Result<OwnedFd> {
@@ -171,8 +200,7 @@ fn overlay(root: &Root, launch: &Launch, userns: Option<BorrowedFd<'_>>) -> Resu
 
 /// One layer, its owners shifted into the container's range.
 fn layer(path: &Path, userns: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Error> {
-    let (fd, _) = open_path(path)?;
-    let mount = clone_tree(fd.as_fd(), path, false)?;
+    let (mount, _) = clone_tree(path, false)?;
     if let Some(userns) = userns {
         let change = AttrChange { idmap: Some(userns), ..AttrChange::flags(MountAttrFlags::empty()) };
         set(&mount, change, path)?;
@@ -182,22 +210,18 @@ fn layer(path: &Path, userns: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Error> 
 
 /// The upper directory gives the container's root its owner and mode. It is set once: a container that
 /// is started again keeps what it did to its root.
-fn own_root(upper: &OwnedFd, stat: &Stat, ids: Option<IdMap>, path: &Path) -> Result<(), Error> {
+fn own_root(upper: &OwnedFd, ids: Option<IdMap>, path: &Path) -> Result<(), Error> {
     let Some(ids) = ids else { return Ok(()) };
+    let fail = host("give the writable layer its owner", path);
+    let stat = fstat(upper).map_err(&fail)?;
     if (ids.host..ids.host + ids.count).contains(&stat.st_uid) {
         return Ok(());
     }
+    if stat.st_mode & 0o7777 != 0o755 {
+        chmodat(upper, ".", Mode::from_raw_mode(0o755), AtFlags::empty()).map_err(&fail)?;
+    }
     let (uid, gid) = (Uid::from_raw(ids.host), Gid::from_raw(ids.host));
-    rustix::fs::chownat(upper, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
-        .and_then(|()| match stat.st_mode & 0o7777 {
-            0o755 => Ok(()),
-            _ => rustix::fs::chmodat(upper, ".", Mode::from_raw_mode(0o755), AtFlags::empty()),
-        })
-        .map_err(|errno| Error::Host {
-            act: "give the writable layer its owner",
-            path: path.to_owned(),
-            source: errno.into(),
-        })
+    chownat(upper, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH).map_err(&fail)
 }
 
 /// What the kernel wrote about a file system context, as ` (…)`.
@@ -218,16 +242,14 @@ fn bound(mount: &Mount, ids: Option<IdMap>, userns: Option<BorrowedFd<'_>>) -> R
     }
     let MountKind::Bind { source, ids: owners } = &mount.kind else {
         let path = Path::new("/sys");
-        let (fd, _) = open_path(path)?;
-        let tree = clone_tree(fd.as_fd(), path, false)?;
+        let (tree, _) = clone_tree(path, false)?;
         set(&tree, AttrChange::flags(flags | MountAttrFlags::MOUNT_ATTR_RDONLY), path)?;
         return Ok(tree);
     };
     if mount.read_only {
         flags |= MountAttrFlags::MOUNT_ATTR_RDONLY;
     }
-    let (fd, _) = open_path(source)?;
-    let tree = clone_tree(fd.as_fd(), source, true)?;
+    let (tree, _) = clone_tree(source, true)?;
     let helper;
     let idmap = match (owners, ids) {
         (BindIds::Unmapped, _) | (BindIds::Container, None) => None,
@@ -245,24 +267,30 @@ fn bound(mount: &Mount, ids: Option<IdMap>, userns: Option<BorrowedFd<'_>>) -> R
     Ok(tree)
 }
 
-/// A device node of the host, after a look at what it is: a symbolic link, a file or another device in
+/// A device node of the host, after a look at what was cloned: a symbolic link, a file or another device in
 /// its place is refused (CVE-2025-31133).
 fn device_node(path: &Path) -> Result<OwnedFd, Error> {
-    let (fd, stat) = open_path(path)?;
+    let (tree, stat) = clone_tree(path, false)?;
     let is = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
-    let kind = FileType::from_raw_mode(stat.st_mode);
     let expected =
         KNOWN_DEVICES.iter().find(|(known, _)| Path::new(known) == path).map(|(_, number)| *number);
-    if kind != FileType::CharacterDevice || expected.is_some_and(|number| number != is) {
+    if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice
+        || expected.is_some_and(|number| number != is)
+    {
         return Err(Error::Launch(format!(
             "{} is not the character device it should be; repair the host's /dev",
             path.display()
         )));
     }
-    let tree = clone_tree(fd.as_fd(), path, false)?;
-    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    set(&tree, AttrChange { private: true, ..AttrChange::flags(flags) }, path)?;
     Ok(tree)
+}
+
+/// /dev/null, such that what is mounted on top of it stays here.
+fn private_null() -> Result<OwnedFd, Error> {
+    let path = Path::new(NULL);
+    let null = device_node(path)?;
+    set(&null, AttrChange { private: true, ..AttrChange::flags(MountAttrFlags::empty()) }, path)?;
+    Ok(null)
 }
 
 /// Documentation/admin-guide/devices.txt.
@@ -283,7 +311,7 @@ mod tests {
     fn only_real_device_nodes() {
         let refuse = |path: &str| {
             let path = Path::new(path);
-            assert!(open_path(path).is_err() || device_node(path).is_err(), "{}", path.display());
+            assert!(device_node(path).is_err(), "{}", path.display());
         };
         refuse("/etc/passwd");
         refuse("/dev/fd");

@@ -117,7 +117,7 @@ fn write_map(pid: i32, file: &str, extents: &[Extent]) -> io::Result<()> {
     for Extent(inside, outside, count) in extents {
         writeln!(text, "{inside} {outside} {count}").map_err(io::Error::other)?;
     }
-    super::write_once(format!("/proc/{pid}/{file}"), &text)
+    crate::kernel_file::write(format!("/proc/{pid}/{file}"), &text)
 }
 
 #[cfg(test)]

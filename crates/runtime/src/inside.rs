@@ -1,5 +1,6 @@
 //! The child: from the first instruction after clone3 to execve.
 
+use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
 
 use corral_spec::record::Launch;
@@ -15,7 +16,7 @@ use crate::channel::{Channel, Message, Word};
 use crate::confine::{self, LastStep};
 use crate::detached::{self, Detached};
 use crate::program::Program;
-use crate::sys::{exit, keep_only, loopback_up, reset_signals, unshare_cgroup};
+use crate::sys::{exit, keep_only, keep_open, loopback_up, reset_signals, unshare_cgroup};
 use crate::terminal::{Terminal, take_streams};
 use crate::tree::{Point, Tree};
 use crate::{Error, Io, init};
@@ -51,14 +52,13 @@ impl Inside<'_> {
             .map_err(|error| Error::inside("receive the mounts from the monitor", error))?;
         let detached =
             Detached::from_fds(fds, launch).ok_or_else(|| Error::Launch("a mount is missing".to_owned()))?;
+        // All descriptors are closed together before the program starts.
+        let detached = ManuallyDrop::new(detached);
         if launch.ids.is_some() {
             confine::become_container_root()?;
         }
-        let devpts = attach::attach_all(launch, &detached)?;
-        let terminal = match (&self.io, devpts) {
-            (Io::Terminal, Some(devpts)) => Some(Terminal::open(devpts.as_fd(), launch.process.uid)?),
-            _ => None,
-        };
+        attach::attach_all(launch, &detached)?;
+        let terminal = self.open_terminal(&detached)?;
         if let Some(Terminal { slave, .. }) = &terminal {
             attach::bind_node(detached.root.as_fd(), slave.as_fd(), &console()?)?;
         }
@@ -70,6 +70,14 @@ impl Inside<'_> {
         let last = confine::drop_privileges(&launch.process, &launch.confinement)?;
         confine::enter_workdir(&launch.process)?;
         Ok(Step { program, last, terminal })
+    }
+
+    fn open_terminal(&self, detached: &Detached) -> Result<Option<Terminal>, Error> {
+        let Io::Terminal = self.io else { return Ok(None) };
+        match attach::devpts(self.launch, detached.root.as_fd())? {
+            Some(devpts) => Terminal::open(devpts, self.launch.process.uid).map(Some),
+            None => Err(Error::Launch("a terminal needs a devpts mount, and the launch has none".to_owned())),
+        }
     }
 
     /// What needs nothing from the parent, and so runs while it makes the mounts.
@@ -154,7 +162,7 @@ fn console() -> Result<AbsPath, Error> {
 fn bring_up_loopback() -> Result<(), Error> {
     socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
         .map_err(Into::into)
-        .and_then(|socket| loopback_up(socket.as_fd()))
+        .and_then(|socket| loopback_up(keep_open(socket)))
         .map_err(|error| Error::inside("bring up the loopback device", error))
 }
 
@@ -165,7 +173,7 @@ fn make_workdir(launch: &Launch, detached: &Detached) -> Result<(), Error> {
     let found = Tree(detached.root.as_fd()).find_or_make(&process.workdir, Point::Directory)?;
     if found.made {
         let (uid, gid) = (Uid::from_raw(process.uid), Gid::from_raw(process.gid));
-        chownat(&found.fd, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
+        chownat(found.fd, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
             .map_err(|errno| Error::inside(format!("give {} to its user", process.workdir), errno))?;
     }
     Ok(())

@@ -41,6 +41,7 @@ mod exec;
 mod idmap;
 mod init;
 mod inside;
+mod kernel_file;
 pub mod probe;
 mod process;
 mod program;
@@ -57,11 +58,3 @@ pub use exec::exec;
 pub use process::find_process;
 pub use running::{Exec, ExitState, Running};
 pub use sys::signal;
-
-/// Writes a file of a kernel file system, which takes one write(2) or none.
-fn write_once(path: impl AsRef<std::path::Path>, text: &str) -> std::io::Result<()> {
-    use rustix::fs::{Mode, OFlags, open};
-    let fd = open(path.as_ref(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::io::write(&fd, text.as_bytes())?;
-    Ok(())
-}

@@ -8,6 +8,7 @@ use rustix::process::{ioctl_tiocsctty, setsid};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, unlockpt};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
+use crate::sys::keep_open;
 use crate::{Error, Io};
 
 /// statfs(2): DEVPTS_SUPER_MAGIC.
@@ -54,19 +55,15 @@ pub(crate) fn take_streams(io: &Io, terminal: Option<&Terminal>) -> Result<(), E
     setsid().map_err(fail)?;
     match (io, terminal) {
         (Io::Pipes { stdin, stdout, stderr }, _) => {
-            let fds = [stdin, stdout, stderr].map(|fd| above_streams(fd.as_fd()));
-            let [stdin, stdout, stderr] = fds;
-            install(&stdin.map_err(fail)?, &stdout.map_err(fail)?, &stderr.map_err(fail)?)
+            let [stdin, stdout, stderr] = [stdin, stdout, stderr].map(|fd| above_streams(fd.as_fd()));
+            install([stdin.map_err(fail)?, stdout.map_err(fail)?, stderr.map_err(fail)?])
         }
         (Io::Terminal, Some(Terminal { slave, .. })) => {
             ioctl_tiocsctty(slave)
                 .map_err(|errno| Error::inside("make the terminal the controlling one", errno))?;
-            let slave = above_streams(slave.as_fd()).map_err(fail)?;
-            install(&slave, &slave, &slave)
+            install([above_streams(slave.as_fd()).map_err(fail)?; 3])
         }
-        (Io::Terminal, None) => {
-            Err(Error::Launch("a terminal needs a devpts mount, and the launch has none".to_owned()))
-        }
+        (Io::Terminal, None) => Err(Error::Launch("a terminal was not opened".to_owned())),
     }
 }
 
@@ -84,13 +81,13 @@ pub(crate) fn give_pipes(io: &Io, uid: u32, gid: u32) -> Result<(), Error> {
     Ok(())
 }
 
-/// A copy numbered 3 or more, so that putting one stream in place does not overwrite another.
-fn above_streams(fd: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
-    debug_assert!(fd.as_raw_fd() >= 0);
-    fcntl_dupfd_cloexec(fd, 3)
+/// The descriptor, or a copy numbered 3 or more, so that putting one stream in place does not overwrite
+/// another.
+fn above_streams(fd: BorrowedFd<'_>) -> Result<BorrowedFd<'_>, Errno> {
+    if fd.as_raw_fd() > 2 { Ok(fd) } else { fcntl_dupfd_cloexec(fd, 3).map(keep_open) }
 }
 
-fn install(stdin: &OwnedFd, stdout: &OwnedFd, stderr: &OwnedFd) -> Result<(), Error> {
+fn install([stdin, stdout, stderr]: [BorrowedFd<'_>; 3]) -> Result<(), Error> {
     dup2_stdin(stdin)
         .and_then(|()| dup2_stdout(stdout))
         .and_then(|()| dup2_stderr(stderr))

@@ -4,7 +4,7 @@
 //! `..` stays below the root, and /proc/*/fd leads nowhere. What is found is used by descriptor only,
 //! never looked up again.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::path::{Component, Path, PathBuf};
 
 use corral_spec::AbsPath;
@@ -12,6 +12,7 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, mkdirat, openat, openat2, readlinka
 use rustix::io::Errno;
 
 use crate::Error;
+use crate::sys::keep_open;
 
 /// Dangling links that are followed while a missing directory is made.
 const MAX_LINKS: usize = 16;
@@ -29,22 +30,23 @@ pub(crate) enum Point {
     File,
 }
 
-/// Something found or made.
+/// Something found or made. The descriptor (O_PATH) stays open until the program starts.
+#[derive(Clone, Copy)]
 pub(crate) struct Found {
-    /// O_PATH.
-    pub(crate) fd: OwnedFd,
+    /// What it is.
+    pub(crate) fd: BorrowedFd<'static>,
     /// Whether it was missing.
     pub(crate) made: bool,
 }
 
 impl Tree<'_> {
     /// Opens what is at `path` (O_PATH), following links within the root.
-    pub(crate) fn find(self, path: &Path) -> Result<OwnedFd, Errno> {
+    pub(crate) fn find(self, path: &Path) -> Result<BorrowedFd<'static>, Errno> {
         self.open(path, OFlags::empty(), ResolveFlags::empty())
     }
 
     /// Opens a directory; a symbolic link anywhere in the path is refused.
-    pub(crate) fn find_unlinked(self, path: &Path) -> Result<OwnedFd, Errno> {
+    pub(crate) fn find_unlinked(self, path: &Path) -> Result<BorrowedFd<'static>, Errno> {
         self.open(path, OFlags::DIRECTORY, ResolveFlags::NO_SYMLINKS)
     }
 
@@ -61,32 +63,21 @@ impl Tree<'_> {
         }
     }
 
-    /// Makes a symbolic link; its directory must exist.
-    pub(crate) fn link(self, path: &AbsPath, target: &str) -> Result<(), Error> {
-        let fail = |errno: Errno| Error::inside(format!("make the link {path} in the container"), errno);
-        let relative = path.relative();
-        let (Some(parent), Some(name)) = (relative.parent(), relative.file_name()) else {
-            return Err(fail(Errno::INVAL));
-        };
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        self.find(parent).and_then(|dir| symlinkat(target, dir, name)).map_err(fail)
-    }
-
-    fn open(self, path: &Path, flags: OFlags, resolve: ResolveFlags) -> Result<OwnedFd, Errno> {
+    fn open(self, path: &Path, flags: OFlags, resolve: ResolveFlags) -> Result<BorrowedFd<'static>, Errno> {
         let flags = OFlags::PATH | OFlags::CLOEXEC | flags;
         let resolve = resolve | ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
         loop {
             match openat2(self.0, path, flags, Mode::empty(), resolve) {
                 // A rename raced with the look-up (openat2(2)).
                 Err(Errno::AGAIN) => {}
-                result => return result,
+                result => return result.map(keep_open),
             }
         }
     }
 
     /// Makes `path` from the first missing component on. A dangling link is replaced by its target, read
     /// as a path of this root; a wrong guess at `..` makes a directory in a wrong place below the root.
-    fn make(self, path: &Path, point: Point) -> Result<OwnedFd, Errno> {
+    fn make(self, path: &Path, point: Point) -> Result<BorrowedFd<'static>, Errno> {
         let mut todo = path.to_owned();
         let mut links = 0;
         'again: loop {
@@ -95,15 +86,14 @@ impl Tree<'_> {
             let mut dir = self.find(&done)?;
             for (index, part) in parts.iter().enumerate() {
                 let path = done.join(part);
-                let last = index + 1 == parts.len();
-                let file = last && point == Point::File;
+                let file = index + 1 == parts.len() && point == Point::File;
                 match self.find(&path) {
                     Ok(found) => dir = found,
-                    Err(Errno::NOENT) => match make_one(dir.as_fd(), part.as_ref(), file) {
+                    Err(Errno::NOENT) => match make_one(dir, part.as_ref(), file) {
                         Ok(made) => dir = made,
                         Err(Errno::EXIST) if links < MAX_LINKS => {
                             links += 1;
-                            todo = expand(&done, dir.as_fd(), part.as_ref(), &parts[index + 1..])?;
+                            todo = expand(&done, dir, part.as_ref(), &parts[index + 1..])?;
                             continue 'again;
                         }
                         Err(errno) => return Err(errno),
@@ -117,14 +107,51 @@ impl Tree<'_> {
     }
 }
 
+/// The directory that the last new entry went into: devices and links come in runs, and nothing is mounted
+/// between them.
+#[derive(Default)]
+pub(crate) struct LastParent<'p>(Option<(&'p Path, BorrowedFd<'static>)>);
+
+impl<'p> LastParent<'p> {
+    /// The directory of `path`, which must exist, and the last component.
+    fn split(&mut self, tree: Tree<'_>, path: &'p AbsPath) -> Result<(BorrowedFd<'static>, &'p Path), Errno> {
+        let relative = path.relative();
+        let (Some(parent), Some(name)) = (relative.parent(), relative.file_name()) else {
+            return Err(Errno::INVAL);
+        };
+        let dir = match self.0 {
+            Some((known, dir)) if known == parent => dir,
+            _ => tree.find(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?,
+        };
+        self.0 = Some((parent, dir));
+        Ok((dir, Path::new(name)))
+    }
+
+    /// Makes a symbolic link; its directory must exist.
+    pub(crate) fn link(&mut self, tree: Tree<'_>, path: &'p AbsPath, target: &str) -> Result<(), Error> {
+        self.split(tree, path)
+            .and_then(|(dir, name)| symlinkat(target, dir, name))
+            .map_err(|errno| Error::inside(format!("make the link {path} in the container"), errno))
+    }
+
+    /// An empty file to bind a device to. What the image has of that name is looked up with care.
+    pub(crate) fn file(&mut self, tree: Tree<'_>, path: &'p AbsPath) -> Result<BorrowedFd<'static>, Error> {
+        match self.split(tree, path).and_then(|(dir, name)| make_one(dir, name, true)) {
+            Ok(made) => Ok(made),
+            Err(_) => tree.find_or_make(path, Point::File).map(|found| found.fd),
+        }
+    }
+}
+
 /// Makes one entry and opens it without following anything.
-fn make_one(dir: BorrowedFd<'_>, name: &Path, file: bool) -> Result<OwnedFd, Errno> {
+fn make_one(dir: BorrowedFd<'_>, name: &Path, file: bool) -> Result<BorrowedFd<'static>, Errno> {
     if file {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        return openat(dir, name, flags, Mode::from_raw_mode(0o644));
+        return openat(dir, name, flags, Mode::from_raw_mode(0o644)).map(keep_open);
     }
     mkdirat(dir, name, Mode::from_raw_mode(0o755))?;
-    openat(dir, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(dir, name, flags, Mode::empty()).map(keep_open)
 }
 
 /// The path with the dangling link `done/name` replaced by what it points at, and `rest` behind.
@@ -154,6 +181,7 @@ fn expand(
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::fd::AsFd;
     use std::os::unix::fs::symlink;
 
     use super::*;

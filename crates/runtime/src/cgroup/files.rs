@@ -1,27 +1,17 @@
 //! Reading and writing the files of one group.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::Error;
-
-/// Writes one value with one write(2), as these files demand.
-pub(super) fn write(path: &Path, value: &str) -> io::Result<()> {
-    crate::write_once(path, value)
-}
+use crate::{Error, kernel_file};
 
 /// Writes, with the path in the error.
 pub(super) fn set(path: PathBuf, value: &str) -> Result<(), Error> {
-    write(&path, value).map_err(|source| Error::Group { act: "write", path, source })
+    kernel_file::write(&path, value).map_err(|source| Error::Group { act: "write", path, source })
 }
 
 /// Reads a small file.
 pub(super) fn read(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|source| Error::Group {
-        act: "read",
-        path: path.to_owned(),
-        source,
-    })
+    kernel_file::read(path).map_err(|source| Error::Group { act: "read", path: path.to_owned(), source })
 }
 
 /// The number after `key` in a file of `key number` lines.

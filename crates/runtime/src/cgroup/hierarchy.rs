@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::Error;
+use crate::{Error, kernel_file};
 
 /// The caller's place in the host's control groups, from /proc/self/mountinfo and /proc/self/cgroup.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,11 +26,7 @@ impl Hierarchies {
     /// Reads the two files.
     pub(super) fn detect() -> Result<Self, Error> {
         let read = |path: &str| {
-            std::fs::read_to_string(path).map_err(|source| Error::Host {
-                act: "read",
-                path: path.into(),
-                source,
-            })
+            kernel_file::read(path).map_err(|source| Error::Host { act: "read", path: path.into(), source })
         };
         Ok(Self::parse(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?))
     }

@@ -27,7 +27,7 @@ use corral_spec::record::Cgroup;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::Error;
+use crate::{Error, kernel_file};
 use hierarchy::Hierarchies;
 use plan::{Bound, Group, Presence};
 
@@ -66,8 +66,10 @@ impl ControlGroup {
     /// Makes the groups and sets their limits. If it fails nothing is left.
     pub(crate) fn create(limits: &Cgroup, name: &str) -> Result<Self, Error> {
         let found = Hierarchies::detect()?;
-        let (in_v2, in_v1): (Vec<Bound>, Vec<Bound>) =
-            Bound::of(limits).into_iter().partition(|bound| offered(&found, bound.controller()));
+        let offered = offered(&found);
+        let (in_v2, in_v1): (Vec<Bound>, Vec<Bound>) = Bound::of(limits)
+            .into_iter()
+            .partition(|bound| offered.split_ascii_whitespace().any(|name| name == bound.controller()));
         let mut groups = Vec::new();
         if let Some(place) = &found.v2 {
             let controllers: Vec<_> = in_v2.iter().map(|bound| bound.controller()).collect();
@@ -123,7 +125,7 @@ impl ControlGroup {
     pub fn kill(&self) -> Result<(), Error> {
         if let Some(dir) = &self.v2 {
             let path = dir.join("cgroup.kill");
-            match files::write(&path, "1") {
+            match kernel_file::write(&path, "1") {
                 Ok(()) => return Ok(()),
                 // Before Linux 5.14 the file is missing; without the directory nobody is left.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && dir.exists() => {}
@@ -182,7 +184,7 @@ impl ControlGroup {
         let v1 = self.v1.iter().map(|dir| dir.join("memory.oom_control"));
         let v2 = self.v2.iter().map(|dir| dir.join("memory.events"));
         for path in v1.chain(v2) {
-            match std::fs::read_to_string(&path) {
+            match kernel_file::read(&path) {
                 Ok(text) if files::keyed(&text, "oom_kill").is_some_and(|kills| kills > 0) => {
                     return Ok(true);
                 }
@@ -235,7 +237,7 @@ impl Group {
         })?;
         for (file, value, presence) in &self.values {
             let path = self.dir.join(file);
-            match files::write(&path, value) {
+            match kernel_file::write(&path, value) {
                 Err(error) if *presence == Presence::SwapAccounting && gone(&error) => without_swap()?,
                 result => result.map_err(|source| Error::Group { act: "write", path, source })?,
             }
@@ -244,12 +246,10 @@ impl Group {
     }
 }
 
-/// Whether cgroup2 offers the controller at the caller's place or above.
-fn offered(found: &Hierarchies, controller: &str) -> bool {
-    found.v2.as_ref().is_some_and(|place| {
-        std::fs::read_to_string(place.mount.join("cgroup.controllers"))
-            .is_ok_and(|text| text.split_ascii_whitespace().any(|name| name == controller))
-    })
+/// The controllers that cgroup2 has; a v1 hierarchy may hold the others.
+fn offered(found: &Hierarchies) -> String {
+    let read = |place: &hierarchy::Place| kernel_file::read(place.mount.join("cgroup.controllers")).ok();
+    found.v2.as_ref().and_then(read).unwrap_or_default()
 }
 
 /// A memory bound without swap accounting holds only while there is no swap.
@@ -268,7 +268,7 @@ fn kill_each(dir: &Path) -> Result<(), Error> {
     let path = dir.join("cgroup.procs");
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let listed = match std::fs::read_to_string(&path) {
+        let listed = match kernel_file::read(&path) {
             Ok(listed) => listed,
             Err(error) if gone(&error) => return Ok(()),
             Err(source) => return Err(Error::Group { act: "read", path, source }),

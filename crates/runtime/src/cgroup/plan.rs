@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use corral_spec::record::Cgroup;
 
-use super::files;
 use super::hierarchy::{Hierarchies, Place};
-use crate::Error;
+use crate::{Error, kernel_file};
 
 /// CPU bandwidth period in microseconds: the kernel's and Docker's default.
 const PERIOD: u64 = 100_000;
@@ -154,15 +153,15 @@ pub(super) fn v2_parent(place: &Place, controllers: &[&'static str]) -> Result<P
 /// Whether children of `group` have the controller, after an attempt to enable it.
 fn enable(group: &Path, controller: &str) -> bool {
     let control = group.join("cgroup.subtree_control");
-    let enabled = std::fs::read_to_string(&control)
+    let enabled = kernel_file::read(&control)
         .is_ok_and(|text| text.split_ascii_whitespace().any(|name| name == controller));
-    enabled || files::write(&control, &format!("+{controller}")).is_ok()
+    enabled || kernel_file::write(&control, &format!("+{controller}")).is_ok()
 }
 
 /// Whether the group itself bounds what the controller governs.
 fn bounded(group: &Path, controller: &str) -> bool {
     let file = group.join(format!("{controller}.max"));
-    std::fs::read_to_string(file).is_ok_and(|text| !text.starts_with("max"))
+    kernel_file::read(file).is_ok_and(|text| !text.starts_with("max"))
 }
 
 #[cfg(test)]

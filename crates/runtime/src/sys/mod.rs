@@ -15,8 +15,8 @@ pub(crate) use mount::{AttrChange, mount_setattr};
 pub(crate) use probe::attempt;
 pub(crate) use probe::open_tree_attr;
 pub(crate) use process::{
-    CStrings, Forked, block_signals, close_all, execve, exit, fork, fork_plain, keep_only, kill, loopback_up,
-    pidfd_kill, reset_signals, unshare_cgroup, wait_signal,
+    CStrings, Forked, block_signals, close_all, execve, exit, fork, fork_plain, keep_only, keep_open, kill,
+    loopback_up, pidfd_kill, reset_signals, unshare_cgroup, wait_signal,
 };
 
 /// The result of a raw system call.

@@ -135,6 +135,13 @@ pub(crate) fn keep_only(kept: OwnedFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(3) })
 }
 
+/// Gives a descriptor up to [`keep_only`], which closes it with all the others by one system call.
+pub(crate) fn keep_open(fd: OwnedFd) -> BorrowedFd<'static> {
+    // SAFETY: ownership ends here; only keep_only and close_all close the number, after which nothing of
+    // the process looks at it again.
+    unsafe { BorrowedFd::borrow_raw(fd.into_raw_fd()) }
+}
+
 fn close_from(first: u32) -> io::Result<()> {
     // SAFETY: by the callers' contract no owner of these descriptors runs again.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) }).map(drop)

@@ -1,0 +1,27 @@
+//! Files of proc and the control group file systems: small, read in one go, written in one go.
+
+use std::io;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags, open};
+
+/// Reads the whole file. The kernel makes up its text while it is read, so few large reads cost least.
+pub(crate) fn read(path: impl AsRef<Path>) -> io::Result<String> {
+    let fd = open(path.as_ref(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut text = Vec::new();
+    loop {
+        let mut block = [0; 8192];
+        match rustix::io::read(&fd, &mut block)? {
+            0 => break,
+            length => text.extend_from_slice(&block[..length]),
+        }
+    }
+    String::from_utf8(text).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+/// Writes with one write(2), as these files demand.
+pub(crate) fn write(path: impl AsRef<Path>, text: &str) -> io::Result<()> {
+    let fd = open(path.as_ref(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(&fd, text.as_bytes())?;
+    Ok(())
+}

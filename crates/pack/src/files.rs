@@ -40,3 +40,27 @@ pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     file.persist(path).map_err(|error| Error::io("write", path)(error.error))?;
     Ok(())
 }
+
+/// A text file at the top of the project; none if it is not there.
+///
+/// # Errors
+/// [`Error::Io`], or [`Error::Project`] for a link, a directory, something larger than `limit` bytes or not UTF-8.
+pub(crate) fn read_project_file(dir: &Path, name: &str, limit: u64) -> Result<Option<String>, Error> {
+    let path = dir.join(name);
+    let bad = |reason: &str| Error::Project { path: path.clone(), reason: reason.to_owned() };
+    let file = match open_plain(&path) {
+        Ok(file) => file,
+        Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(Error::Io { source, .. }) if source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            return Err(bad("is a symbolic link: put the file itself in its place"));
+        }
+        Err(error) => return Err(error),
+    };
+    let metadata = file.metadata().map_err(Error::io("read", &path))?;
+    if !metadata.is_file() || metadata.len() > limit {
+        return Err(bad(&format!("is not a plain file of at most {limit} bytes")));
+    }
+    let mut bytes = vec![0; metadata.len() as usize];
+    file.read_exact_at(&mut bytes, 0).map_err(Error::io("read", &path))?;
+    String::from_utf8(bytes).map(Some).map_err(|_| bad("is not UTF-8"))
+}

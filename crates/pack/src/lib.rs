@@ -23,16 +23,29 @@
 //! configuration, or pack what looks like a key.
 #![forbid(unsafe_code)]
 
+mod base;
+mod code;
+mod config;
 pub mod debian;
+mod elf;
+mod entrypoint;
 mod error;
 mod files;
 mod layers;
+mod lock;
+mod manifest;
+mod node;
 mod options;
 mod pack;
+mod pattern;
+mod project;
 mod python;
 mod report;
+mod scan;
+mod settings;
 mod step;
 mod tree;
+mod unchanged;
 
 pub use error::Error;
 pub use options::{PackOptions, Progress};

@@ -1,7 +1,28 @@
+use std::path::Path;
+
 use corral_engine::Engine;
 use corral_image::Store;
+use corral_spec::{Digest, ImageRef};
 
+use crate::base::{self, Base};
+use crate::code::{self, APP, Selection};
+use crate::config;
+use crate::entrypoint;
+use crate::layers::{LayerId, Layers};
+use crate::lock::Lock;
+use crate::manifest::Manifest;
+use crate::project::{Kind, Project};
+use crate::python::{self, Compiler, Environment, Installation, Layout, PythonProject};
+use crate::scan::{Entry, Scan};
+use crate::step::StepRunner;
+use crate::tree::{Node, Tree};
+use crate::unchanged;
 use crate::{Error, PackOptions, Packed, Progress};
+
+/// `.dockerignore` files larger than this are refused.
+const MAX_IGNORE: u64 = 1 << 20;
+/// Part of the code layer's key: raise it when the same files give another tree.
+const CODE_VERSION: u32 = 1;
 
 /// Packs a directory into an image of the store and names it. Foreign code runs only in steps of the engine.
 ///
@@ -13,6 +34,243 @@ pub fn pack(
     options: &PackOptions,
     progress: &dyn Fn(Progress),
 ) -> Result<Packed, Error> {
-    let _ = (engine, store, progress);
-    Err(Error::Project { path: options.directory.clone(), reason: "not written yet".into() })
+    pack_with(engine, store, options, progress)
+}
+
+pub(crate) fn pack_with(
+    runner: &dyn StepRunner,
+    store: &Store,
+    options: &PackOptions,
+    progress: &dyn Fn(Progress),
+) -> Result<Packed, Error> {
+    let options = canonical(options)?;
+    let _lease = store.lease()?;
+    let scan = Scan::of(&options.directory)?;
+    if let Some(image) = unchanged::find(&options, store, &scan) {
+        return unchanged_image(store, &options, &scan, image);
+    }
+    let project = Project::detect(&options.directory, &scan)?;
+    Packing { runner, store, options: &options, progress, scan: &scan, project: &project }.run()
+}
+
+/// Links in the paths are resolved once: from here on none is followed.
+fn canonical(options: &PackOptions) -> Result<PackOptions, Error> {
+    let real = |path: &Path| path.canonicalize().map_err(Error::io("read", path));
+    std::fs::create_dir_all(&options.cache).map_err(Error::io("create", &options.cache))?;
+    let (directory, cache) = (real(&options.directory)?, real(&options.cache)?);
+    if !directory.is_dir() {
+        let reason = "is not a directory: name the one that holds the project".to_owned();
+        return Err(Error::Project { path: directory, reason });
+    }
+    Ok(PackOptions { directory, cache, ..options.clone() })
+}
+
+fn unchanged_image(store: &Store, options: &PackOptions, scan: &Scan, image: Digest) -> Result<Packed, Error> {
+    let reference = match &options.tag {
+        Some(tag) => tag.clone(),
+        None => name_of(&Project::detect(&options.directory, scan)?)?,
+    };
+    store.tag(&image, &reference)?;
+    Ok(Packed {
+        image,
+        reference,
+        unchanged: true,
+        layers: Vec::new(),
+        skipped_scripts: Vec::new(),
+        requests: Vec::new(),
+        withheld: Vec::new(),
+        lock_written: false,
+    })
+}
+
+fn name_of(project: &Project) -> Result<ImageRef, Error> {
+    project.name.parse().map_err(|error: corral_spec::ImageRefError| Error::Project {
+        path: project.dir.clone(),
+        reason: format!("{error}: name the image with -t"),
+    })
+}
+
+/// One packing on its way.
+struct Packing<'a> {
+    runner: &'a dyn StepRunner,
+    store: &'a Store,
+    options: &'a PackOptions,
+    progress: &'a dyn Fn(Progress),
+    scan: &'a Scan,
+    project: &'a Project,
+}
+
+impl Packing<'_> {
+    fn run(&self) -> Result<Packed, Error> {
+        let (project, options) = (self.project, self.options);
+        let reference = match &options.tag {
+            Some(tag) => tag.clone(),
+            None => name_of(project)?,
+        };
+        // What can be refused without building anything is refused first.
+        let entrypoint = entrypoint::of(project, self.scan)?;
+        let ignore = crate::files::read_project_file(&options.directory, ".dockerignore", MAX_IGNORE)?;
+        let selection = Selection::of(self.scan, &project.settings, ignore.as_deref(), &options.directory)?;
+        let old = Lock::read(&options.directory)?;
+        let (lock, base, environment) = self.lock(&old)?;
+        let epoch = options.epoch.or(lock.epoch).unwrap_or(0);
+        let mut layers = Layers::new(self.store, epoch, self.progress);
+        let bottom = match (&base, &lock.base) {
+            (Some(base), Some(locked)) => base.push(&mut layers, locked)?,
+            _ => base::push_bare(&mut layers)?,
+        };
+        match (&project.kind, &environment) {
+            (Kind::Python(python), Some(environment)) => {
+                let compiler = self.compiler(std::slice::from_ref(&bottom), environment);
+                self.push_python(&mut layers, (python, environment), &lock, compiler)?;
+            }
+            (Kind::Node(node), _) => node.push(&mut layers, &lock, self.project, options)?,
+            _ => {}
+        }
+        self.push_data(&mut layers, &selection)?;
+        let compiler = environment.as_ref().map(|e| (e, self.compiler(std::slice::from_ref(&bottom), e)));
+        self.push_code(&mut layers, &selection.code, compiler)?;
+        let architecture = lock.base.as_ref().map_or_else(base::host, |base| base.architecture);
+        let config = config::of(project, entrypoint, layers.reports(), (architecture, epoch));
+        let image = self.store.add_image(&config.to_bytes(), &layers.digests())?;
+        self.store.tag(&image, &reference)?;
+        let lock_written = lock != old;
+        if lock_written {
+            lock.write(&options.directory)?;
+        }
+        unchanged::remember(options, self.scan, &image)?;
+        Ok(Packed {
+            image,
+            reference,
+            unchanged: false,
+            layers: layers.into_reports(),
+            skipped_scripts: base::skipped_scripts(self.store, &bottom),
+            requests: Vec::new(),
+            withheld: selection.withheld,
+            lock_written,
+        })
+    }
+
+    /// The lock that this image is made of, the base it describes and the interpreter in it.
+    fn lock<'s>(&'s self, old: &Lock) -> Result<(Lock, Option<Base<'s>>, Option<Environment>), Error> {
+        let mut lock = old.clone();
+        if !self.project.needs_base() && self.options.packages.is_empty() {
+            (lock.base, lock.python, lock.node) = (None, None, None);
+            if lock.is_empty() {
+                lock.epoch = None;
+            }
+            return Ok((lock, None, None));
+        }
+        let base = Base::new(self.options, self.project, old, self.progress)?;
+        let locked = base.lock(old.base.as_ref())?;
+        if lock.epoch.is_none() || old.base.as_ref() != Some(&locked) {
+            lock.epoch = locked.sources.iter().filter_map(|source| config::seconds(&source.date)).max();
+        }
+        let mut environment = None;
+        lock.python = None;
+        if let Kind::Python(python) = &self.project.kind {
+            let found = python::environment_of(&locked)?;
+            python.check_version(&found)?;
+            (self.progress)(Progress::Phase("locking Python packages".into()));
+            let places = (self.options.directory.as_path(), self.options.cache.as_path());
+            lock.python = Some(python.lock(&found, old.python.as_ref(), self.options.upgrade, places)?);
+            environment = Some(found);
+        }
+        if let Kind::Node(node) = &self.project.kind {
+            lock.node = node.lock(old.node.as_ref(), &locked, self.options)?;
+        }
+        lock.base = Some(locked);
+        Ok((lock, Some(base), environment))
+    }
+
+    fn compiler<'s>(&'s self, layers: &'s [Digest], environment: &'s Environment) -> Compiler<'s> {
+        Compiler {
+            runner: self.runner,
+            layers,
+            version: &environment.version,
+            jobs: self.options.jobs,
+            work: &self.options.cache,
+        }
+    }
+
+    fn push_python(
+        &self,
+        layers: &mut Layers<'_>,
+        (_, environment): (&PythonProject, &Environment),
+        lock: &Lock,
+        compiler: Compiler<'_>,
+    ) -> Result<(), Error> {
+        let base = compiler.layers[0];
+        let library: String = lock
+            .base
+            .iter()
+            .flat_map(|base| &base.packages)
+            .filter(|package| package.name.contains("python"))
+            .map(|package| package.sha256.hex())
+            .collect();
+        let installation = Installation {
+            environment,
+            compiler,
+            cache: &self.options.cache,
+            project: &self.options.directory,
+        };
+        installation.push_stdlib(layers, self.store, &base, &library)?;
+        match &lock.python {
+            Some(python) => installation.push_wheels(layers, python),
+            None => Ok(()),
+        }
+    }
+
+    /// Data is looked at by its entries only: an unchanged model is not read again.
+    fn push_data(&self, layers: &mut Layers<'_>, selection: &Selection<'_>) -> Result<(), Error> {
+        for (top, entries) in &selection.data {
+            let own = |entry: &Entry| entries.iter().any(|own| std::ptr::eq(*own, entry));
+            let print = self.scan.fingerprint(own).to_string();
+            let place = self.options.directory.join(top).to_string_lossy().into_owned();
+            let name = format!("data {top}");
+            let id = LayerId { kind: "pack-data", key: layers.key(&["data", &place, &print]), name: &name };
+            layers.push(&id, || {
+                let (mut tree, _) = code::tree(entries, &self.options.directory)?;
+                let mut manifest = Manifest::new(&format!("data-{}", top.replace('/', "-")));
+                manifest.add_project(&self.project.name, self.project.version.as_deref(), &tree);
+                manifest.put(&mut tree);
+                Ok(tree)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn push_code(
+        &self,
+        layers: &mut Layers<'_>,
+        entries: &[&Entry],
+        python: Option<(&Environment, Compiler<'_>)>,
+    ) -> Result<(), Error> {
+        let (mut tree, hash) = code::tree(entries, &self.options.directory)?;
+        tree.insert(APP, Node::directory(0o755));
+        let mut extra = String::new();
+        if let (Some((environment, _)), Kind::Python(project)) = (&python, &self.project.kind) {
+            let layout = Layout::new(&environment.version);
+            for (path, mode, text) in entrypoint::installed_files(project, self.scan, &layout) {
+                extra.push_str(&format!("{path}\0{mode}\0{text}\0"));
+                tree.insert(path, Node::file(mode, text.into_bytes()));
+            }
+        }
+        let version = format!("{CODE_VERSION} {}", python.as_ref().map_or("", |(e, _)| &e.version));
+        let id = LayerId { kind: "pack-code", key: layers.key(&["code", &version, &hash, &extra]), name: "code" };
+        layers.push(&id, || self.finished_code(tree, python.map(|(_, compiler)| compiler))).map(drop)
+    }
+
+    fn finished_code(&self, mut tree: Tree, compiler: Option<Compiler<'_>>) -> Result<Tree, Error> {
+        let mut manifest = Manifest::new("code");
+        manifest.add_project(&self.project.name, self.project.version.as_deref(), &tree);
+        if let Some(compiler) = compiler {
+            let kept = self.options.cache.join("bytecode");
+            for (path, bytes) in compiler.compile_kept(&python::sources(&tree), &kept)? {
+                tree.insert(path, Node::file(0o644, bytes));
+            }
+        }
+        manifest.put(&mut tree);
+        Ok(tree)
+    }
 }

@@ -55,6 +55,11 @@ impl Environment {
         Ok(Self { tags: Tags::new(minor, glibc, machine), version, markers })
     }
 
+    /// `x86_64` or `aarch64`.
+    pub fn machine(&self) -> &str {
+        self.markers.platform_machine()
+    }
+
     /// Whether a marker holds here. An empty text holds.
     ///
     /// # Errors

@@ -135,6 +135,11 @@ impl Compiler<'_> {
         Ok(Digest::from_bytes(hash.finalize().into()).hex())
     }
 
+    /// Where the bytecode of a tree's sources goes.
+    pub fn bytecode_of(&self, tree: &Tree) -> std::collections::BTreeSet<PathBuf> {
+        sources(tree).iter().map(|source| self.bytecode_path(&source.path)).collect()
+    }
+
     /// `dir/__pycache__/name.cpython-311.pyc`.
     fn bytecode_path(&self, source: &Path) -> PathBuf {
         let stem = source.file_stem().unwrap_or_default().to_string_lossy();

@@ -34,7 +34,7 @@ impl Row {
     /// [`Error::Io`] if staged contents cannot be read.
     pub fn of(path: &Path, node: &Node, site: &Path) -> Result<Self, Error> {
         let hash = match &node.kind {
-            NodeKind::File(content) => format!("sha256={},{}", base64(&sha256(content)?), node.size()),
+            NodeKind::File(content) => format!("sha256={},{}", base64(&hash_of(content)?), node.size()),
             _ => ",".to_owned(),
         };
         Ok(Self { path: relative(path, site), hash })
@@ -46,7 +46,11 @@ impl Row {
     }
 }
 
-fn sha256(content: &Content) -> Result<[u8; 32], Error> {
+/// SHA-256 of a file on its way into a layer.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn hash_of(content: &Content) -> Result<[u8; 32], Error> {
     let (path, mut at, mut left) = match content {
         Content::Bytes(bytes) => return Ok(Sha256::digest(bytes).into()),
         Content::Host { path, offset, size } => (path, *offset, *size),

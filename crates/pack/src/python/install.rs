@@ -1,0 +1,152 @@
+//! Locked wheels into layers, with their bytecode.
+
+use std::path::Path;
+
+use corral_image::Store;
+use corral_spec::Digest;
+
+use super::environment::Environment;
+use super::fetch::{self, Fetcher};
+use super::pyc::{self, COMPILER_VERSION, Compiler, Source};
+use super::stage::Stage;
+use super::wheel::{self, Expected, INSTALLER_VERSION, Layout};
+use crate::Error;
+use crate::layers::{LayerId, Layers};
+use crate::lock::{LockedWheel, PythonLock};
+use crate::manifest::Manifest;
+use crate::scan::{EntryKind, Scan};
+use crate::tree::{Content, Node, NodeKind, Tree};
+
+/// Wheels with more bytes than this get a layer each.
+const LARGE: u64 = 1 << 20;
+
+/// Parts of the standard library that agents do not import.
+const UNUSED: [&str; 8] =
+    ["test/", "idlelib/", "lib2to3/", "pydoc_data/", "turtledemo/", "ensurepip/", "distutils/", "config-"];
+
+/// What wheels are installed with and for.
+pub(crate) struct Installation<'a> {
+    /// The image's interpreter.
+    pub environment: &'a Environment,
+    /// What compiles.
+    pub compiler: Compiler<'a>,
+    /// The pack cache.
+    pub cache: &'a Path,
+    /// The project's directory.
+    pub project: &'a Path,
+}
+
+impl Installation<'_> {
+    /// Puts the standard library's bytecode on top of the base. `source` identifies the library's packages.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub(crate) fn push_stdlib(
+        &self,
+        layers: &mut Layers<'_>,
+        store: &Store,
+        base: &Digest,
+        source: &str,
+    ) -> Result<(), Error> {
+        let version = &self.environment.version;
+        let id = LayerId {
+            kind: "pack-bytecode",
+            key: layers.key(&["bytecode", &COMPILER_VERSION.to_string(), source]),
+            name: "bytecode of the standard library",
+        };
+        layers.push(&id, || {
+            let place = format!("usr/lib/python{version}");
+            let dir = store.layer_dir(base).join(&place);
+            let dir = dir.canonicalize().map_err(Error::io("read", dir))?;
+            let scan = Scan::of(&dir)?;
+            let wanted = |path: &str| path.ends_with(".py") && !UNUSED.iter().any(|part| path.starts_with(part));
+            let sources: Vec<Source> = scan
+                .entries
+                .iter()
+                .filter(|entry| entry.kind == EntryKind::File && wanted(&entry.path))
+                .map(|entry| Source {
+                    path: Path::new(&place).join(&entry.path),
+                    content: Content::Host { path: dir.join(&entry.path), offset: 0, size: entry.size },
+                })
+                .collect();
+            let mut tree = Tree::default();
+            for (path, bytes) in self.compiler.compile(&sources)? {
+                tree.insert(path, Node::file(0o644, bytes));
+            }
+            Ok(tree)
+        })?;
+        Ok(())
+    }
+
+    /// Puts the wheels on top: the large ones each, by name, then the small ones together.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub(crate) fn push_wheels(&self, layers: &mut Layers<'_>, lock: &PythonLock) -> Result<(), Error> {
+        let (large, small): (Vec<_>, Vec<_>) = lock.wheels.iter().partition(|wheel| wheel.size > LARGE);
+        for wheel in large {
+            let name = format!("wheel {} {}", wheel.name, wheel.version);
+            self.push(layers, &name, &format!("wheel-{}", wheel.name), &[wheel])?;
+        }
+        match small.is_empty() {
+            true => Ok(()),
+            false => self.push(layers, &format!("{} small wheels", small.len()), "wheels", &small),
+        }
+    }
+
+    fn push(&self, layers: &mut Layers<'_>, name: &str, list: &str, wheels: &[&LockedWheel]) -> Result<(), Error> {
+        let versions = format!("{INSTALLER_VERSION}.{COMPILER_VERSION} {}", self.environment.version);
+        let hashes: Vec<String> = wheels.iter().map(|wheel| wheel.sha256.hex()).collect();
+        let parts = ["wheels", &versions].into_iter().chain(hashes.iter().map(String::as_str));
+        let id = LayerId { kind: "pack-wheels", key: layers.key(&parts.collect::<Vec<_>>()), name };
+        let stage = Stage::new(self.cache)?;
+        layers.push(&id, || self.tree(list, wheels, &stage)).map(drop)
+    }
+
+    fn tree(&self, list: &str, wheels: &[&LockedWheel], stage: &Stage) -> Result<Tree, Error> {
+        let fetcher = Fetcher { cache: self.cache, project: self.project, environment: self.environment };
+        let owned: Vec<LockedWheel> = wheels.iter().map(|wheel| (*wheel).clone()).collect();
+        fetcher.fetch_locked(&owned)?;
+        let layout = Layout::new(&self.environment.version);
+        let mut installed = Vec::new();
+        for wheel in wheels {
+            let path = fetcher.path(wheel);
+            fetch::check(wheel, &path)?;
+            let expected = Expected { name: &wheel.name, version: &wheel.version };
+            installed.push(wheel::install(&path, expected, &layout, stage)?);
+        }
+        // One step for all of them: most of a step's cost is its start.
+        let sources: Vec<Source> = installed
+            .iter()
+            .flat_map(|wheel| pyc::sources(&wheel.tree))
+            .filter(|source| source.path.starts_with(&layout.site))
+            .collect();
+        let mut compiled = self.compiler.compile(&sources)?;
+        let (mut all, mut manifest) = (Tree::default(), Manifest::new(list));
+        for (wheel, installed) in wheels.iter().zip(installed) {
+            let own = self.compiler.bytecode_of(&installed.tree);
+            let bytecode;
+            (bytecode, compiled) = compiled.into_iter().partition(|(path, _)| own.contains(path));
+            let tree = installed.finish(&layout, bytecode);
+            manifest.add_wheel(wheel, &tree);
+            merge(&mut all, tree, wheel)?;
+        }
+        manifest.put(&mut all);
+        Ok(all)
+    }
+}
+
+/// Two packages may bring the same file only if it is the same.
+fn merge(all: &mut Tree, tree: Tree, wheel: &LockedWheel) -> Result<(), Error> {
+    for (path, node) in tree.into_nodes() {
+        if let (Some(there), NodeKind::File(new)) = (all.get(&path), &node.kind) {
+            let NodeKind::File(old) = &there.kind else { continue };
+            if super::hash_of(old)? != super::hash_of(new)? {
+                let reason = format!("it brings another /{} than a package before it", path.display());
+                return Err(Error::archive(&wheel.file, reason));
+            }
+        }
+        all.insert(path, node);
+    }
+    Ok(())
+}

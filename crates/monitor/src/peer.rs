@@ -19,6 +19,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Kept bytes at which a client is broken: far more than backpressure ever leaves, far less than what hurts.
 const LIMIT: usize = 2 * 1024 * 1024;
 
+/// Received at once.
+const ROOM: usize = 16 * 1024;
+
 /// What a client is to the container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -156,10 +159,15 @@ impl Peer {
 
     /// Receives once, if there is something.
     pub fn receive(&mut self) {
-        match rustix::io::retry_on_intr(|| self.inbox.receive(&self.socket, RecvFlags::DONTWAIT)) {
+        match rustix::io::retry_on_intr(|| self.inbox.receive(&self.socket, ROOM, RecvFlags::DONTWAIT)) {
             Ok(1..) | Err(Errno::AGAIN) => {}
             Ok(0) | Err(_) => self.leave(),
         }
+    }
+
+    /// All frames were taken: an idle client costs no memory.
+    pub fn rest(&mut self) {
+        self.inbox.shrink();
     }
 
     /// The next whole frame, if there is one and this client may send it now. One that breaks the protocol is
@@ -188,6 +196,7 @@ mod tests {
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
     use super::*;
+    use crate::protocol::MAX_PAYLOAD;
 
     fn pair(role: Role) -> (Peer, OwnedFd) {
         let (ours, theirs) =
@@ -234,7 +243,7 @@ mod tests {
             if peer.is_blocked() {
                 peer.flush();
             }
-            inbox.receive(&theirs, RecvFlags::empty()).unwrap();
+            inbox.receive(&theirs, MAX_PAYLOAD, RecvFlags::empty()).unwrap();
             while let Some((kind, payload)) = inbox.next_frame().unwrap() {
                 match ToClient::decode(kind, payload).unwrap() {
                     ToClient::Stdout(bytes) => {

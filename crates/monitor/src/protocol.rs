@@ -27,10 +27,10 @@
 //! such a client, and the container does not notice.
 
 use std::io::IoSlice;
-use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use corral_spec::Signal;
+use rustix::buffer::spare_capacity;
 use rustix::fd::AsFd;
 use rustix::net::RecvFlags;
 
@@ -256,8 +256,7 @@ impl<'a> ToMonitor<'a> {
     }
 }
 
-/// Received bytes that are not yet a whole frame. Holds at most one frame and what one `recv` brought
-/// behind it; holds no memory when it is empty.
+/// Received bytes that are not yet a whole frame: at most one frame and what one `recv` brought behind it.
 #[derive(Debug, Default)]
 pub struct Inbox {
     bytes: Vec<u8>,
@@ -266,32 +265,38 @@ pub struct Inbox {
 
 impl Inbox {
     /// Adds received bytes.
-    pub fn push(&mut self, bytes: &[u8]) {
-        if self.at > 0 {
-            self.bytes.drain(..self.at);
-            self.at = 0;
-        }
+    #[cfg(test)]
+    fn push(&mut self, bytes: &[u8]) {
+        self.compact();
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Receives once; 0 is the end of the stream, `AGAIN` an error like others.
-    pub fn receive(&mut self, socket: impl AsFd, flags: RecvFlags) -> rustix::io::Result<usize> {
-        let mut space = [MaybeUninit::uninit(); 16 * 1024];
-        let ((received, _), _) = rustix::net::recv(socket, &mut space, flags)?;
-        self.push(received);
-        Ok(received.len())
+    fn compact(&mut self) {
+        self.bytes.drain(..self.at);
+        self.at = 0;
+    }
+
+    /// Receives once, at least as many bytes as fit into `room`; 0 is the end of the stream, `AGAIN` an error
+    /// like others.
+    pub fn receive(&mut self, socket: impl AsFd, room: usize, flags: RecvFlags) -> rustix::io::Result<usize> {
+        self.compact();
+        self.bytes.reserve(room);
+        let (received, _) = rustix::net::recv(socket, spare_capacity(&mut self.bytes), flags)?;
+        Ok(received)
     }
 
     /// The next whole frame as (kind, payload).
     pub fn next_frame(&mut self) -> Result<Option<(u8, &[u8])>, Broken> {
-        let Some((kind, payload)) = self.locate()? else {
-            if self.at == self.bytes.len() {
-                *self = Self::default();
-            }
-            return Ok(None);
-        };
+        let Some((kind, payload)) = self.locate()? else { return Ok(None) };
         self.at = payload.end;
         Ok(Some((kind, &self.bytes[payload])))
+    }
+
+    /// Gives its memory back if it is empty: for those who have many, and mostly idle ones.
+    pub fn shrink(&mut self) {
+        if self.at == self.bytes.len() {
+            *self = Self::default();
+        }
     }
 
     fn locate(&self) -> Result<Option<(u8, Range<usize>)>, Broken> {
@@ -366,6 +371,7 @@ mod tests {
                 }
             }
             assert_eq!(frames.next(), None);
+            inbox.shrink();
             assert_eq!(inbox.bytes.capacity(), 0, "an empty inbox holds no memory");
         }
         for frame in to_monitor() {

@@ -202,6 +202,7 @@ impl Supervisor {
         }
         peer.receive();
         while self.next_request(at) {}
+        self.clients.peers[at].rest();
     }
 
     /// Does what the client's next frame asks for; false when there is none.

@@ -106,15 +106,21 @@ struct Pump<'a> {
     credit: bool,
     outputs: [Output; 2],
     filters: [Option<TerminalFilter>; 2],
-    held: Option<Held>,
+    held: Held,
     typed: Vec<u8>,
 }
 
-/// Output that our reader has not taken yet.
+/// Output that our reader has not taken yet: the bytes from `at` on.
 struct Held {
     stream: Stream,
     bytes: Vec<u8>,
     at: usize,
+}
+
+impl Held {
+    fn is_empty(&self) -> bool {
+        self.at == self.bytes.len()
+    }
 }
 
 impl<'a> Pump<'a> {
@@ -135,7 +141,7 @@ impl<'a> Pump<'a> {
             credit: true,
             outputs: [Output::new(stdout()), Output::new(stderr())],
             filters,
-            held: None,
+            held: Held { stream: Stream::Stdout, bytes: Vec::new(), at: 0 },
             typed: Vec::new(),
         };
         if options.tty {
@@ -168,19 +174,19 @@ impl<'a> Pump<'a> {
 
     /// Blocks until something is ready, and says what.
     fn wait(&mut self) -> Result<Vec<Source>, Error> {
-        let held = self.held.as_ref();
-        let output = &self.outputs[held.map_or(Stream::Stdout, |held| held.stream) as usize];
+        let holds = !self.held.is_empty();
+        let output = &self.outputs[self.held.stream as usize];
         let all = [
             (Source::Signals, PollFd::new(&self.signals, PollFlags::IN), true),
             (Source::Input, PollFd::from_borrowed_fd(stdin(), PollFlags::IN), self.stdin_open && self.credit),
-            (Source::Monitor, PollFd::from_borrowed_fd(self.client.as_fd(), PollFlags::IN), held.is_none()),
-            (Source::Output, PollFd::new(output, PollFlags::OUT), held.is_some()),
+            (Source::Monitor, PollFd::from_borrowed_fd(self.client.as_fd(), PollFlags::IN), !holds),
+            (Source::Output, PollFd::new(output, PollFlags::OUT), holds),
         ];
         // poll(2) reports a hang-up of whatever it is given, so it is given only what is wanted now.
         let (sources, mut fds): (Vec<_>, Vec<_>) =
             all.into_iter().filter(|(.., wanted)| *wanted).map(|(source, fd, _)| (source, fd)).unzip();
         let patience = Timespec { tv_sec: SIGN_OF_LIFE, tv_nsec: 0 };
-        let ready = match poll(&mut fds, held.map(|_| &patience)) {
+        let ready = match poll(&mut fds, holds.then_some(&patience)) {
             Ok(ready) => ready,
             Err(Errno::INTR) => return Ok(Vec::new()),
             Err(errno) => {
@@ -257,7 +263,7 @@ impl<'a> Pump<'a> {
 
     /// Takes received frames up to one that brings output.
     fn take_frames(&mut self) -> Result<Option<Outcome>, Error> {
-        while self.held.is_none() {
+        while self.held.is_empty() {
             let Some((kind, payload)) = self.client.inbox.next_frame()? else { break };
             let (stream, bytes) = match ToClient::decode(kind, payload)? {
                 ToClient::Stdout(bytes) => (Stream::Stdout, bytes),
@@ -276,21 +282,18 @@ impl<'a> Pump<'a> {
                 ToClient::Refused { message } => return Err(Error::Refused(message.to_owned())),
                 ToClient::Started { .. } | ToClient::Done => continue,
             };
-            let bytes = match &mut self.filters[stream as usize] {
-                None => bytes.to_vec(),
-                Some(filter) => {
-                    let mut shown = Vec::with_capacity(bytes.len());
-                    filter.feed(bytes, &mut shown);
-                    shown
-                }
-            };
-            self.held = (!bytes.is_empty()).then_some(Held { stream, bytes, at: 0 });
+            (self.held.stream, self.held.at) = (stream, 0);
+            self.held.bytes.clear();
+            match &mut self.filters[stream as usize] {
+                None => self.held.bytes.extend_from_slice(bytes),
+                Some(filter) => filter.feed(bytes, &mut self.held.bytes),
+            }
         }
         Ok(None)
     }
 
     fn write(&mut self) -> Result<Option<Outcome>, Error> {
-        let Some(held) = &mut self.held else { return Ok(None) };
+        let held = &mut self.held;
         match self.outputs[held.stream as usize].write(&held.bytes[held.at..]) {
             Ok(written) => held.at += written,
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
@@ -298,9 +301,6 @@ impl<'a> Pump<'a> {
                 return Ok(Signal::try_from(Kernel::PIPE.as_raw()).ok().map(Outcome::Interrupted));
             }
             Err(source) => return Err(Error::Output(source)),
-        }
-        if held.at == held.bytes.len() {
-            self.held = None;
         }
         Ok(None)
     }

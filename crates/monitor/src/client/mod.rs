@@ -10,16 +10,15 @@ use std::path::Path;
 
 use corral_spec::Signal;
 use rustix::fs::{Mode, OFlags};
-use rustix::net::{
-    AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
-};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 pub use attach::{AttachOptions, Outcome, attach_terminal};
 pub use keys::{DetachKeys, DetachKeysError};
 pub use terminal::{RawTerminal, size as terminal_size};
 
 use crate::Error;
-use crate::protocol::{Encoded, Inbox, ToClient, ToMonitor};
+use crate::protocol::{Encoded, Inbox, MAX_PAYLOAD, ToClient, ToMonitor};
 
 /// How a monitor's first word reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +72,7 @@ impl Client {
             rustix::net::connect(&socket, &SocketAddrUnix::new(address)?)?;
             Ok(socket)
         };
-        let socket = connect().map_err(|errno: rustix::io::Errno| fail(errno.into()))?;
+        let socket = connect().map_err(|errno: Errno| fail(errno.into()))?;
         Ok(Self::from_fd(socket))
     }
 
@@ -172,34 +171,30 @@ impl Client {
     }
 
     fn receive(&mut self) -> Result<(), Error> {
-        match rustix::io::retry_on_intr(|| self.inbox.receive(&self.socket, RecvFlags::empty())) {
-            Ok(0) | Err(rustix::io::Errno::CONNRESET) => Err(Error::MonitorGone),
+        match rustix::io::retry_on_intr(|| self.inbox.receive(&self.socket, MAX_PAYLOAD, RecvFlags::empty()))
+        {
+            Ok(0) | Err(Errno::CONNRESET) => Err(Error::MonitorGone),
             Ok(_) => Ok(()),
             Err(errno) => Err(Error::Connection { act: "read from the monitor", source: errno.into() }),
         }
     }
 
     /// Sends a whole frame. Blocks at most while the monitor is busy: it always reads its clients.
+    ///
+    /// That the monitor is gone is no error here but where it is read: what it said before is still there.
     fn send(&mut self, frame: Encoded<'_>) -> Result<(), Error> {
-        let fail = |errno: rustix::io::Errno| match errno {
-            rustix::io::Errno::PIPE | rustix::io::Errno::CONNRESET => Error::MonitorGone,
-            errno => Error::Connection { act: "write to the monitor", source: errno.into() },
-        };
-        let first = rustix::io::retry_on_intr(|| {
-            rustix::net::sendmsg(
-                &self.socket,
-                &frame.slices(),
-                &mut SendAncillaryBuffer::default(),
-                SendFlags::NOSIGNAL,
-            )
-        });
-        let mut rest = Vec::new();
-        frame.append_rest(first.map_err(fail)?, &mut rest);
-        let mut rest = rest.as_slice();
+        let mut unsent = Vec::new();
+        frame.append_rest(0, &mut unsent);
+        let mut rest = unsent.as_slice();
         while !rest.is_empty() {
-            let sent =
-                rustix::io::retry_on_intr(|| rustix::net::send(&self.socket, rest, SendFlags::NOSIGNAL));
-            rest = &rest[sent.map_err(fail)?..];
+            match rustix::net::send(&self.socket, rest, SendFlags::NOSIGNAL) {
+                Ok(sent) => rest = &rest[sent..],
+                Err(Errno::INTR) => {}
+                Err(Errno::PIPE | Errno::CONNRESET) => return Ok(()),
+                Err(errno) => {
+                    return Err(Error::Connection { act: "write to the monitor", source: errno.into() });
+                }
+            }
         }
         Ok(())
     }

@@ -47,6 +47,11 @@ pub fn act(words: &[&str]) -> ExitCode {
             println!("asleep");
             std::thread::sleep(Duration::from_secs(600));
         }
+        ["eat", megabytes] => {
+            let eaten: Vec<Vec<u8>> =
+                (0..megabytes.parse::<u32>().unwrap()).map(|_| vec![1; 1 << 20]).collect();
+            println!("ate {}", eaten.len());
+        }
         ["ticks"] => loop {
             println!("tick");
             std::thread::sleep(Duration::from_millis(5));

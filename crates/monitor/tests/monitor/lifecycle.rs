@@ -15,6 +15,8 @@ use crate::bench::{Bench, eventually, lives};
 pub const CASES: &[Case] = &[
     ("output_exit_code_and_records", output_exit_code_and_records),
     ("a_program_that_is_missing_is_reported", a_program_that_is_missing_is_reported),
+    ("a_quick_end_is_an_end_not_an_error", a_quick_end_is_an_end_not_an_error),
+    ("an_end_for_memory_is_told_apart", an_end_for_memory_is_told_apart),
     ("half_close_of_stdin_reaches_the_program", half_close_of_stdin_reaches_the_program),
     (
         "the_first_clients_death_ends_stdin_not_the_container",
@@ -58,6 +60,30 @@ fn a_program_that_is_missing_is_reported() {
     let exit = bench.exit();
     assert_eq!((exit.code, exit.started_ns), (127, 0));
     assert!(exit.error.contains("/bin/nothing"));
+    assert_eq!(bench.after(), format!("reap {}", bench.launch.id));
+}
+
+/// Whatever the client is about to send when the monitor is gone already.
+fn a_quick_end_is_an_end_not_an_error() {
+    for _ in 0..25 {
+        let bench = Bench::new(&["say", "quick", "3"]).with(|launch| launch.process.stdin = true);
+        let output = bench.client(&["-i"]).stdin(Stdio::null()).output().unwrap();
+        assert_eq!(output.status.code(), Some(3), "{output:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "quick\n");
+        bench.after();
+    }
+}
+
+fn an_end_for_memory_is_told_apart() {
+    let limit = |launch: &mut corral_spec::record::Launch| launch.cgroup.memory = Some(32 << 20);
+    let bench = Bench::new(&["eat", "256"]).with(limit);
+    assert_eq!(bench.client(&[]).output().unwrap().status.code(), Some(137));
+    let exit = bench.exit();
+    assert_eq!((exit.code, exit.oom_killed), (137, true));
+    let bench = Bench::new(&["say", "x", "137"]).with(limit);
+    assert_eq!(bench.client(&[]).output().unwrap().status.code(), Some(137));
+    let exit = bench.exit();
+    assert_eq!((exit.code, exit.oom_killed), (137, false));
 }
 
 fn half_close_of_stdin_reaches_the_program() {

@@ -1,3 +1,5 @@
+//! From records back to lines, over rotations, to the end or as long as the container runs.
+
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead};

@@ -1,3 +1,5 @@
+//! The monitor's side of the log: append, rotate, cut off what a crash left half.
+
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};

@@ -13,8 +13,11 @@ use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use super::sources::redacted;
 use super::{Error, Mirror};
 
-/// Waits before the second and third attempt.
-const BACK_OFF: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
+/// Waits before the second and third attempt; tests have no patience.
+const BACK_OFF: [Duration; 2] = match cfg!(test) {
+    false => [Duration::from_millis(500), Duration::from_secs(2)],
+    true => [Duration::from_millis(1), Duration::from_millis(2)],
+};
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// A mirror that sends nothing for this long is given up.
 const READ_TIMEOUT: Duration = Duration::from_secs(60);

@@ -71,10 +71,15 @@ impl Keyring {
         Ok(Self { certificates })
     }
 
-    /// The fingerprints of all keys with a good signature on a message, in the message's order.
+    /// The text of a message with a good signature, and the fingerprints of all keys that made one, in the
+    /// message's order.
     ///
     /// `now` in seconds since 1970. The error says why none was good.
-    pub(super) fn verify(&self, message: &CleartextSignedMessage, now: u64) -> Result<Vec<String>, String> {
+    pub(super) fn verify(
+        &self,
+        message: &CleartextSignedMessage,
+        now: u64,
+    ) -> Result<(String, Vec<String>), String> {
         let text = message.signed_text();
         let mut good = Vec::new();
         let mut reasons = Vec::new();
@@ -87,7 +92,7 @@ impl Keyring {
         if reasons.is_empty() && good.is_empty() {
             reasons.push("it carries no signature".to_owned());
         }
-        if good.is_empty() { Err(reasons.join("; ")) } else { Ok(good) }
+        if good.is_empty() { Err(reasons.join("; ")) } else { Ok((text, good)) }
     }
 
     fn check(&self, signature: &Signature, text: &[u8], now: u64) -> Result<String, String> {

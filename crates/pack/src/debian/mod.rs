@@ -50,6 +50,8 @@ mod resolve;
 mod scripts;
 mod sources;
 mod suite;
+#[cfg(test)]
+mod tests;
 mod trim;
 mod version;
 

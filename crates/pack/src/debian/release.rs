@@ -41,9 +41,9 @@ impl Release {
         let unsigned = || bad("it is not a clear-signed OpenPGP message".to_owned());
         let armoured = std::str::from_utf8(bytes).map_err(|_| unsigned())?;
         let (message, _) = CleartextSignedMessage::from_string(armoured).map_err(|_| unsigned())?;
-        let signed_by = keyring.verify(&message, expect.now).map_err(bad)?;
+        let (text, signed_by) = keyring.verify(&message, expect.now).map_err(bad)?;
 
-        let text = message.signed_text().replace("\r\n", "\n");
+        let text = text.replace("\r\n", "\n");
         let (date, by_hash) = check(&text, expect)?;
         let inrelease = Digest::from_bytes(Sha256::digest(bytes).into());
         let source = LockedSource { suite: suite(), inrelease, date: date::rfc3339(date), signed_by };

@@ -226,6 +226,7 @@ mod tests {
             [
                 "base-files",
                 "ca-certificates",
+                "libc-bin",
                 "libpython3.13-stdlib",
                 "netbase",
                 "python3.13-minimal",

@@ -50,7 +50,7 @@ impl Mirror {
     }
 
     /// Parses `URL[,SECURITY-URL]`.
-    fn parse(text: &str) -> Result<Self, Error> {
+    pub(super) fn parse(text: &str) -> Result<Self, Error> {
         let (main, security) = match text.split_once(',') {
             Some((main, security)) => (Address::parse(main)?, Address::parse(security)?),
             None => {

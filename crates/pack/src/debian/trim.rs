@@ -28,8 +28,15 @@ const EVERYWHERE: [&str; 14] = [
     "usr/share/zsh",
 ];
 
-/// Left out of packages that came in as a dependency or as part of every base. `*` is one name.
-const DEPENDENCIES: [&str; 3] = ["usr/lib/*/gconv", "usr/lib/*/pydoc_data", "usr/share/dict"];
+/// Left out of packages that came in as a dependency or as part of every base: character sets, the texts of
+/// Python's `help()`, Python's own tests. `*` is any end of a name.
+const DEPENDENCIES: [&str; 5] = [
+    "usr/lib/*/gconv",
+    "usr/lib/python*/lib-dynload/_test*",
+    "usr/lib/python*/pydoc_data",
+    "usr/lib/python*/test",
+    "usr/share/dict",
+];
 
 /// Kept all the same.
 const CHARACTER_SETS: [&str; 10] = [
@@ -75,10 +82,13 @@ fn is_copyright(member: &Member) -> bool {
 }
 
 fn begins(path: &Path, pattern: &str) -> bool {
-    let mut names = path.components();
-    pattern
-        .split('/')
-        .all(|wanted| names.next().is_some_and(|name| wanted == "*" || name.as_os_str() == wanted))
+    let mut names = path.components().map(|name| name.as_os_str().to_str().unwrap_or_default());
+    pattern.split('/').all(|wanted| {
+        names.next().is_some_and(|name| match wanted.strip_suffix('*') {
+            Some(prefix) => name.starts_with(prefix),
+            None => name == wanted,
+        })
+    })
 }
 
 #[cfg(test)]
@@ -100,6 +110,9 @@ mod tests {
             ("libc6", "usr/lib/x86_64-linux-gnu/gconv/BIG5.so", file(), true),
             ("libc6", "usr/lib/x86_64-linux-gnu/gconv/UTF-16.so", file(), false),
             ("libc6", "usr/lib/x86_64-linux-gnu/libc.so.6", file(), false),
+            ("libx", "usr/lib/python3.13/lib-dynload/_testcapi.so", file(), true),
+            ("libx", "usr/lib/python3.13/lib-dynload/_ssl.so", file(), false),
+            ("libx", "usr/lib/python3.13/testing", file(), false),
             ("libc-bin", "usr/bin/ldd", file(), true),
             ("libc-bin", "usr/lib/locale/C.utf8/LC_CTYPE", file(), false),
             ("asked", "usr/lib/python3.11/pydoc_data/topics.py", file(), false),

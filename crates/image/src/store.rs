@@ -176,7 +176,8 @@ pub(crate) fn is_taken(errno: Errno) -> bool {
 
 /// The kernel's name of this boot; empty where /proc is hidden, which trusts nothing unsynced.
 pub(crate) fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+    let text = read_small(Path::new("/proc/sys/kernel/random/boot_id")).ok().flatten().unwrap_or_default();
+    String::from_utf8_lossy(&text).trim().to_owned()
 }
 
 fn unique() -> String {

@@ -282,3 +282,58 @@ fn bombs_meet_a_limit() {
     trailer.resize(trailer.len() + (2 << 20), 0);
     limited(&trailer, UnpackLimits::default());
 }
+
+/// Archives damaged in ways nobody thought of: each is stored faithfully or refused, none harms anything.
+#[test]
+fn mutated_archives_are_stored_faithfully_or_refused() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let canary = scratch.path().join("canary");
+    std::fs::write(&canary, b"alive").expect("canary");
+    let whole = archive(&[
+        Entry::dir("d/"),
+        Entry::pax(&[("path", b"d/pax"), ("mtime", b"1.5"), ("SCHILY.xattr.user.a", b"b")]),
+        Entry::file("x", &[7; 700]),
+        Entry::long_name("d/long"),
+        Entry::symlink("y", "../../../canary"),
+        Entry::hardlink("d/hard", "d/pax"),
+        Entry::file("d/.wh.gone", b""),
+    ]);
+    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random as usize % below
+    };
+    let (mut kept, mut refused) = (0, 0);
+    for _ in 0..700 {
+        let mut tar = whole.clone();
+        for _ in 0..=next(3) {
+            let at = next(tar.len());
+            tar[at] = [0, b'/', b'.', b'7', 0xff, next(256) as u8][next(6)];
+            let header = at / 512 * 512;
+            let mut block: [u8; 512] = tar[header..header + 512].try_into().expect("a block");
+            if block[257..262] == *b"ustar" && next(4) > 0 {
+                common::tar::seal(&mut block);
+                tar[header..header + 512].copy_from_slice(&block);
+            }
+        }
+        match unpack(&store, &tar) {
+            Ok(info) => {
+                let mut again = Vec::new();
+                store.layer_tar(&info.diff_id, &mut again).expect("re-made");
+                assert!(again == tar, "the re-made tar differs");
+                kept += 1;
+            }
+            Err(error) => {
+                assert!(!error.to_string().contains('\n'), "{error}");
+                assert!(!matches!(error, Error::Io { .. }), "{error}");
+                refused += 1;
+            }
+        }
+        assert_eq!(read(&canary), b"alive");
+    }
+    assert!(kept > 50 && refused > 50, "{kept} kept, {refused} refused");
+    assert_eq!(std::fs::read_dir(scratch.path()).expect("root").count(), 2, "the store and the canary");
+}

@@ -82,7 +82,7 @@ pub fn set_size(block: &mut [u8; 512], size: u64) {
     seal(block);
 }
 
-fn seal(block: &mut [u8; 512]) {
+pub fn seal(block: &mut [u8; 512]) {
     block[148..156].fill(b' ');
     let sum: u32 = block.iter().map(|b| u32::from(*b)).sum();
     block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());

@@ -1,8 +1,7 @@
 //! The parent's share of the mounts: everything that needs the host's privileges, made detached.
 //!
 //! ```text
-//! layer n … layer 0    open_tree(CLONE) + idmap of the container ─┐
-//! WRITABLE/upper, work ───────────────────────────────────────────┴▶ overlay (fsopen … fsmount)
+//! layers, writable     the root, see overlay.rs
 //! bound path           open_tree(CLONE, RECURSIVE) + idmap + ro, nosuid, nodev
 //! device node          open_tree(CLONE), after a look at what it is
 //! ```
@@ -10,20 +9,17 @@
 //! Nothing here is visible in any mount namespace; a descriptor that is not handed on takes its mount
 //! along. Paths are the host's and trusted up to their last component, which is never a symbolic link.
 
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use corral_spec::NetworkMode;
-use corral_spec::record::{BindIds, IdMap, Launch, Mount, MountKind, Root};
-use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Stat, Uid, chmodat, chownat, fstat, openat};
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_fd,
-    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, open_tree,
-};
+use corral_spec::record::{BindIds, IdMap, Launch, Mount, MountKind};
+use rustix::fs::{CWD, FileType, Stat, fstat};
+use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 
 use crate::Error;
 use crate::idmap::owner_namespace;
+use crate::overlay::overlay;
 use crate::sys::{AttrChange, mount_setattr};
 
 /// All that the child attaches and cannot make itself.
@@ -72,7 +68,7 @@ pub(crate) fn from_host(mount: &Mount, launch: &Launch) -> bool {
 impl Detached {
     /// Makes them all; `userns` is the container's user namespace.
     pub(crate) fn make(launch: &Launch, userns: Option<BorrowedFd<'_>>) -> Result<Self, Error> {
-        let root = overlay(&launch.root, launch, userns)?;
+        let root = overlay(launch, userns)?;
         let mounts = launch
             .mounts
             .iter()
@@ -121,19 +117,13 @@ impl Detached {
 }
 
 /// Wraps an error number in the act and the path.
-fn host(act: &'static str, path: &Path) -> impl Fn(rustix::io::Errno) -> Error {
+pub(crate) fn host(act: &'static str, path: &Path) -> impl Fn(rustix::io::Errno) -> Error {
     move |errno| Error::Host { act, path: path.to_owned(), source: errno.into() }
-}
-
-/// Opens a directory of ours for use by descriptor; its last component is no link.
-fn open_directory(path: &Path) -> Result<OwnedFd, Error> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(CWD, path, flags, Mode::empty()).map_err(host("open", path))
 }
 
 /// A detached copy of the mount at `path`, from there downwards, and what it shows. The look-up is done once;
 /// the last component is never followed, and a link there is refused.
-fn clone_tree(path: &Path, recursive: bool) -> Result<(OwnedFd, Stat), Error> {
+pub(crate) fn clone_tree(path: &Path, recursive: bool) -> Result<(OwnedFd, Stat), Error> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
@@ -147,7 +137,7 @@ fn clone_tree(path: &Path, recursive: bool) -> Result<(OwnedFd, Stat), Error> {
 }
 
 /// Sets flags and the id map of a detached mount; a refused id map has its own error.
-fn set(mount: &OwnedFd, change: AttrChange<'_>, path: &Path) -> Result<(), Error> {
+pub(crate) fn set(mount: &OwnedFd, change: AttrChange<'_>, path: &Path) -> Result<(), Error> {
     mount_setattr(mount.as_fd(), change).map_err(|source| {
         let path = path.to_owned();
         match source.raw_os_error() {
@@ -157,81 +147,6 @@ fn set(mount: &OwnedFd, change: AttrChange<'_>, path: &Path) -> Result<(), Error
             _ => Error::Host { act: "set its mount's flags", path, source },
         }
     })
-}
-
-/// The overlay of the image's layers and the container's writable directory. It is made with the host's
-/// credentials; owners in the upper directory are stored as host ids of the container's range.
-fn overlay(root: &Root, launch: &Launch, userns: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Error> {
-    if root.lowers.is_empty() {
-        return Err(Error::Launch("the image has no layers".to_owned()));
-    }
-    let lowers = root.lowers.iter().map(|path| layer(path, userns)).collect::<Result<Vec<_>, _>>()?;
-    let upper = open_directory(&root.writable.join("upper"))?;
-    let work = open_directory(&root.writable.join("work"))?;
-    own_root(&upper, launch.ids, &root.writable)?;
-    let fs = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
-        .map_err(|errno| Error::Overlay { log: String::new(), source: errno.into() })?;
-    let made = || -> io::Result<OwnedFd> {
-        fsconfig_set_string(&fs, "source", "overlay")?;
-        for lower in &lowers {
-            fsconfig_set_fd(&fs, "lowerdir+", lower)?;
-        }
-        fsconfig_set_fd(&fs, "upperdir", &upper)?;
-        fsconfig_set_fd(&fs, "workdir", &work)?;
-        // Features that would need the host's trust in attributes of the image, or that do not survive a
-        // layer being moved, stay off whatever the kernel was built with.
-        for (key, value) in
-            [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"), ("xino", "off")]
-        {
-            fsconfig_set_string(&fs, key, value)?;
-        }
-        if root.volatile {
-            fsconfig_set_flag(&fs, "volatile")?;
-        }
-        fsconfig_create(&fs)?;
-        let mut attr = MountAttrFlags::MOUNT_ATTR_NODEV;
-        if launch.confinement.no_new_privileges {
-            attr |= MountAttrFlags::MOUNT_ATTR_NOSUID;
-        }
-        Ok(fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attr)?)
-    };
-    made().map_err(|source| Error::Overlay { log: kernel_log(&fs), source })
-}
-
-/// One layer, its owners shifted into the container's range.
-fn layer(path: &Path, userns: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Error> {
-    let (mount, _) = clone_tree(path, false)?;
-    if let Some(userns) = userns {
-        let change = AttrChange { idmap: Some(userns), ..AttrChange::flags(MountAttrFlags::empty()) };
-        set(&mount, change, path)?;
-    }
-    Ok(mount)
-}
-
-/// The upper directory gives the container's root its owner and mode. It is set once: a container that
-/// is started again keeps what it did to its root.
-fn own_root(upper: &OwnedFd, ids: Option<IdMap>, path: &Path) -> Result<(), Error> {
-    let Some(ids) = ids else { return Ok(()) };
-    let fail = host("give the writable layer its owner", path);
-    let stat = fstat(upper).map_err(&fail)?;
-    if (ids.host..ids.host + ids.count).contains(&stat.st_uid) {
-        return Ok(());
-    }
-    if stat.st_mode & 0o7777 != 0o755 {
-        chmodat(upper, ".", Mode::from_raw_mode(0o755), AtFlags::empty()).map_err(&fail)?;
-    }
-    let (uid, gid) = (Uid::from_raw(ids.host), Gid::from_raw(ids.host));
-    chownat(upper, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH).map_err(&fail)
-}
-
-/// What the kernel wrote about a file system context, as ` (…)`.
-fn kernel_log(fs: &OwnedFd) -> String {
-    let mut lines = Vec::new();
-    let mut buffer = [0; 512];
-    while let Ok(length @ 1..) = rustix::io::read(fs, &mut buffer) {
-        lines.push(String::from_utf8_lossy(&buffer[..length]).trim().to_owned());
-    }
-    if lines.is_empty() { String::new() } else { format!(" ({})", lines.join("; ")) }
 }
 
 /// A bound path, or the host's sysfs.

@@ -42,6 +42,7 @@ mod idmap;
 mod init;
 mod inside;
 mod kernel_file;
+mod overlay;
 pub mod probe;
 mod process;
 mod program;

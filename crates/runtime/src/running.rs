@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use corral_spec::Signal;
 use corral_spec::record::ProcessName;
@@ -97,10 +98,12 @@ impl Running {
 
     fn clean(&mut self) -> Vec<Error> {
         self.cleaned = true;
-        let mut left = Vec::new();
-        if let Err(error) = self.group.kill() {
-            left.push(error);
+        // With the first process its pid namespace is gone: mostly there is nothing left to kill.
+        if self.process.ended.is_some() && self.group.remove_within(Duration::ZERO).is_empty() {
+            return Vec::new();
         }
+        let mut left = Vec::new();
+        left.extend(self.group.kill().err());
         // Without a group that kills, its first process takes the pid namespace along.
         if self.process.ended.is_none() {
             left.extend(self.process.signal(Signal::KILL).err());

@@ -310,3 +310,13 @@ fn tmpfs_size_and_flags() {
         assert!(device || flags.split(',').any(|flag| flag == "nodev"), "{line}");
     }
 }
+
+#[test]
+fn a_volatile_writable_layer_serves_once() {
+    let mut bench = Bench::new("exit 0");
+    bench.launch.root.volatile = true;
+    assert_eq!(bench.run().code, 0);
+    let again = bench.run();
+    assert_eq!(again.code, 125);
+    assert!(again.err.contains("can be used only once"), "{again:?}");
+}

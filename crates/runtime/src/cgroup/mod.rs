@@ -176,7 +176,8 @@ impl ControlGroup {
         Ok(!matches!(text.trim(), "0" | "THAWED"))
     }
 
-    /// Whether the kernel killed a process of the group for its memory limit.
+    /// Whether the kernel killed a process of the group for its memory limit. Without a memory limit on the
+    /// group it is false.
     ///
     /// # Errors
     /// [`Error::Group`].
@@ -185,10 +186,8 @@ impl ControlGroup {
         let v2 = self.v2.iter().map(|dir| dir.join("memory.events"));
         for path in v1.chain(v2) {
             match kernel_file::read(&path) {
-                Ok(text) if files::keyed(&text, "oom_kill").is_some_and(|kills| kills > 0) => {
-                    return Ok(true);
-                }
-                Ok(_) => {}
+                // The memory controller is in one hierarchy only.
+                Ok(text) => return Ok(files::keyed(&text, "oom_kill").is_some_and(|kills| kills > 0)),
                 Err(error) if gone(&error) => {}
                 Err(source) => return Err(Error::Group { act: "read", path, source }),
             }
@@ -199,8 +198,15 @@ impl ControlGroup {
     /// Removes the directories; those already gone are no error. Waits a moment for processes that are
     /// just dying. Runs to the end and returns what failed.
     pub fn remove(&self) -> Vec<Error> {
+        self.remove_within(PATIENCE)
+    }
+
+    /// As [`Self::remove`], with this much patience.
+    pub(crate) fn remove_within(&self, patience: Duration) -> Vec<Error> {
+        let deadline = Instant::now() + patience;
         let remove = |dir: &PathBuf| {
-            remove_tree(dir).map_err(|source| Error::Group { act: "remove", path: dir.clone(), source }).err()
+            let removed = remove_tree(dir, deadline);
+            removed.map_err(|source| Error::Group { act: "remove", path: dir.clone(), source }).err()
         };
         self.v2.iter().chain(&self.v1).filter_map(remove).collect()
     }
@@ -292,9 +298,8 @@ fn kill_each(dir: &Path) -> Result<(), Error> {
     }
 }
 
-/// rmdir, with a moment's patience for dying processes and with the groups below it.
-fn remove_tree(dir: &Path) -> io::Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+/// rmdir, with patience for dying processes and with the groups below it.
+fn remove_tree(dir: &Path, deadline: Instant) -> io::Result<()> {
     loop {
         match std::fs::remove_dir(dir) {
             Ok(()) => return Ok(()),
@@ -302,7 +307,7 @@ fn remove_tree(dir: &Path) -> io::Result<()> {
             Err(error) if error.raw_os_error() == Some(libc::EBUSY) && Instant::now() < deadline => {
                 for entry in std::fs::read_dir(dir)?.flatten() {
                     if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                        remove_tree(&entry.path())?;
+                        remove_tree(&entry.path(), deadline)?;
                     }
                 }
                 std::thread::sleep(Duration::from_millis(1));

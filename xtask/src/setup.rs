@@ -86,14 +86,23 @@ pub fn run() -> Result<()> {
 /// The standard library for the static target.
 fn rust_target() -> Result<()> {
     let target = cargo::target();
-    let found = Command::new("rustc").args(["--print", "target-libdir", "--target", &target]).output()?;
-    if Path::new(String::from_utf8_lossy(&found.stdout).trim()).is_dir() {
+    let present = || {
+        let asked = Command::new("rustc").args(["--print", "target-libdir", "--target", &target]).output();
+        asked.is_ok_and(|found| Path::new(String::from_utf8_lossy(&found.stdout).trim()).is_dir())
+    };
+    if present() {
         return Ok(());
     }
     if !runs("rustup", "--version") {
         bail!("rustc lacks the target {target}, and there is no rustup to add it: see https://rustup.rs");
     }
-    cargo::run(Command::new("rustup").args(["target", "add", &target]))
+    cargo::run(Command::new("rustup").args(["target", "add", &target]))?;
+    if !present() {
+        bail!(
+            "rustup added {target} and rustc does not find it: rustup target remove {target}, then try again"
+        );
+    }
+    Ok(())
 }
 
 /// True if this process may do everything that the machine's owner may.

@@ -55,6 +55,7 @@ impl Store {
 
     /// Removes images that have no name and no user, then layers, blobs and cache entries that no image
     /// has, and what dead processes left in staging. Beside somebody who holds a lease, the last only.
+    /// `in_use` is asked while nobody holds a lease: what it answers must not be older than the call.
     ///
     /// # Errors
     /// What writing gives; an image that cannot be read, since its layers are unknown then.
@@ -91,6 +92,8 @@ impl Store {
 
     /// None if somebody holds a lease.
     pub(crate) fn sweep(&self) -> Result<Option<Sweep<'_>>, Error> {
+        // Made first: it may have litter to collect, for which nobody should wait.
+        let trash = self.staging()?;
         let alone = match self.flock("lease", FlockOperation::NonBlockingLockExclusive) {
             Ok(alone) => alone,
             Err(Error::Io { source, .. }) if Errno::from_io_error(&source) == Some(Errno::WOULDBLOCK) => {
@@ -98,7 +101,18 @@ impl Store {
             }
             Err(error) => return Err(error),
         };
-        Ok(Some(Sweep { store: self, _alone: alone, trash: self.staging()?, moved: 0 }))
+        Ok(Some(Sweep { store: self, _alone: alone, trash, moved: 0 }))
+    }
+
+    /// The same, for somebody who can wait out the lease of a starting container.
+    pub(crate) fn sweep_soon(&self) -> Result<Option<Sweep<'_>>, Error> {
+        for _ in 0..10 {
+            if let Some(sweep) = self.sweep()? {
+                return Ok(Some(sweep));
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        Ok(None)
     }
 
     /// Layers and blobs that images have.
@@ -139,9 +153,10 @@ impl Sweep<'_> {
         let bytes = self.store.layer_size(layer).unwrap_or_default();
         let path = self.store.layer_path(layer);
         self.moved += 1;
-        rustix::fs::rename(&path, self.trash.path().join(self.moved.to_string()))
-            .map_err(|e| Error::io("remove", path, e))?;
-        Ok(bytes)
+        match rustix::fs::rename(&path, self.trash.path().join(self.moved.to_string())) {
+            Ok(()) | Err(Errno::NOENT) => Ok(bytes),
+            Err(errno) => Err(Error::io("remove", path, errno)),
+        }
     }
 
     pub(crate) fn remove_blob(&mut self, blob: &Digest) -> Result<(), Error> {

@@ -1,5 +1,7 @@
 use corral_spec::{Digest, ImageRef};
 
+use crate::gc::Sweep;
+use crate::refs::Target;
 use crate::{Error, Store};
 
 /// What `rmi` did, in the order of docker's lines.
@@ -14,8 +16,8 @@ pub struct Removed {
 impl Store {
     /// Takes the name away and, if it was the image's last and no container uses it, deletes the image.
     /// By id: all names, with `force` if there is more than one. With `force`, the names of an image that a
-    /// container uses go too; the image itself stays until the container is gone (gc collects it then).
-    /// Layers stay for gc if somebody holds a lease.
+    /// container uses go too; the image itself stays until the container is gone (gc collects it then). It
+    /// stays for gc as well while somebody holds a lease: he may be about to use it.
     ///
     /// # Errors
     /// [`Error::NoSuchImage`], [`Error::Busy`], or what writing gives.
@@ -25,10 +27,12 @@ impl Store {
         force: bool,
         in_use: &dyn Fn(&Digest) -> bool,
     ) -> Result<Removed, Error> {
-        let lock = self.lock()?;
-        let (target, reference) = self.find(name)?;
         let busy = |reason: &str| Err(Error::Busy { name: name.to_owned(), reason: reason.to_owned() });
-        let mut names = self.references(&target.id)?;
+        // Dropped after the lock: what was removed is deleted while nobody waits.
+        let mut sweep = self.sweep_soon()?;
+        let _lock = self.lock()?;
+        let (target, reference) = self.find(name)?;
+        let names = self.references(&target.id)?;
         let mut removed = Removed::default();
         if let Some(reference) = reference
             && names.len() > 1
@@ -44,32 +48,37 @@ impl Store {
         if used && !force {
             return busy("a container uses it: remove the container first, or use --force to drop the name");
         }
-        for name in names.drain(..) {
+        if names.is_empty() && sweep.is_none() {
+            return busy("another command is putting an image or a container together: try again after it");
+        }
+        for name in names {
             self.untag_locked(&name)?;
             removed.untagged.push(name);
         }
-        if used {
-            return Ok(removed);
+        if let (Some(sweep), false) = (&mut sweep, used) {
+            removed.deleted = self.delete(&target, sweep)?;
         }
+        Ok(removed)
+    }
+
+    /// The image and what only it has.
+    fn delete(&self, target: &Target, sweep: &mut Sweep<'_>) -> Result<Vec<Digest>, Error> {
         // Unreadable or not, the image goes; layers that only it knows of are then gc's.
         let layers = self.config(&target.id).map(|config| config.rootfs.diff_ids).unwrap_or_default();
         self.remove_record(&target.id)?;
-        removed.deleted.push(target.id);
-        if let Some(mut sweep) = self.sweep()? {
-            let (live_layers, live_blobs) = self.live()?;
-            for blob in [Some(target.id), target.manifest].into_iter().flatten() {
-                if !live_blobs.contains(&blob) {
-                    sweep.remove_blob(&blob)?;
-                }
+        let mut deleted = vec![target.id];
+        let (live_layers, live_blobs) = self.live()?;
+        for blob in [Some(target.id), target.manifest].into_iter().flatten() {
+            if !live_blobs.contains(&blob) {
+                sweep.remove_blob(&blob)?;
             }
-            for layer in layers.iter().rev() {
-                if !live_layers.contains(layer) && !removed.deleted.contains(layer) {
-                    sweep.remove_layer(layer)?;
-                    removed.deleted.push(*layer);
-                }
-            }
-            drop(lock);
         }
-        Ok(removed)
+        for layer in layers.iter().rev() {
+            if !live_layers.contains(layer) && !deleted.contains(layer) {
+                sweep.remove_layer(layer)?;
+                deleted.push(*layer);
+            }
+        }
+        Ok(deleted)
     }
 }

@@ -121,6 +121,22 @@ fn removal_follows_docker() {
 }
 
 #[test]
+fn removal_beside_a_starting_container_leaves_it_its_image() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let id = image_of(&store, &[("a", b"1")], Some("one"));
+    let lease = store.lease().expect("lease");
+    let removed = store.remove("one", false, &|_| false).expect("the name goes");
+    assert_eq!((removed.untagged.len(), removed.deleted.len()), (1, 0));
+    assert!(matches!(store.remove(&id.hex(), false, &|_| false), Err(Error::Busy { .. })));
+    drop(lease);
+    // By now the container is on record.
+    assert!(store.gc(&|image| *image == id).expect("gc").layers.is_empty());
+    assert_eq!(store.resolve(&id.hex()).expect("still there").id, id);
+    assert_eq!(store.remove(&id.hex(), false, &|_| false).expect("removed").deleted.len(), 2);
+}
+
+#[test]
 fn removal_keeps_what_another_image_has() {
     let scratch = Scratch::new();
     let store = scratch.store();

@@ -8,7 +8,7 @@ use corral_image::Store;
 use corral_spec::Digest;
 
 use crate::config::{USER, USER_ID};
-use crate::debian::{self, Architecture, BaseLock, Directory, Keyring, Mirror, Request, Suite, User};
+use crate::debian::{self, Architecture, BaseLock, Keyring, Mirror, Request, Suite};
 use crate::layers::{LayerId, Layers};
 use crate::lock::Lock;
 use crate::manifest::{DIR, Manifest};
@@ -60,15 +60,6 @@ impl<'a> Base<'a> {
         request.omit = settings.omit.clone();
         request.users = settings.users.clone();
         request.directories = settings.directories.clone();
-        if !request.users.iter().any(|user| user.name == USER) {
-            request.users.push(User { name: USER.into(), uid: Some(USER_ID), gid: Some(USER_ID) });
-        }
-        request.directories.push(Directory {
-            path: format!("home/{USER}").into(),
-            mode: 0o755,
-            user: USER.into(),
-            group: USER.into(),
-        });
         Ok(Self { options, request, progress })
     }
 
@@ -101,11 +92,10 @@ impl<'a> Base<'a> {
     /// # Errors
     /// [`Error::Debian`] or [`Error::Image`].
     pub(crate) fn push(&self, layers: &mut Layers<'_>, lock: &BaseLock) -> Result<Digest, Error> {
-        let locked = serde_json::to_string(lock).map_err(|error| Error::lock(crate::lock::FILE, error.to_string()))?;
-        let extra = format!(
-            "{:?} {:?} {:?}",
-            self.request.omit, self.request.users, self.request.directories
-        );
+        let locked =
+            serde_json::to_string(lock).map_err(|error| Error::lock(crate::lock::FILE, error.to_string()))?;
+        let extra =
+            format!("{:?} {:?} {:?}", self.request.omit, self.request.users, self.request.directories);
         let key = layers.key(&["base", &BASE_VERSION.to_string(), &locked, &extra]);
         layers.push(&LayerId { kind: "pack-base", key, name: "base" }, || {
             let cache = debian::Cache::open(&self.options.cache.join("debian"))?;
@@ -141,7 +131,9 @@ pub(crate) fn push_bare(layers: &mut Layers<'_>) -> Result<Digest, Error> {
     let key = layers.key(&["bare", &BASE_VERSION.to_string()]);
     layers.push(&LayerId { kind: "pack-base", key, name: "base" }, || {
         let mut tree = Tree::default();
-        let passwd = format!("root:x:0:0:root:/root:/sbin/nologin\n{USER}:x:{USER_ID}:{USER_ID}::/home/{USER}:/sbin/nologin\n");
+        let passwd = format!(
+            "root:x:0:0:root:/root:/sbin/nologin\n{USER}:x:{USER_ID}:{USER_ID}::/home/{USER}:/sbin/nologin\n"
+        );
         tree.insert("etc/passwd", Node::file(0o644, passwd.into_bytes()));
         tree.insert("etc/group", Node::file(0o644, format!("root:x:0:\n{USER}:x:{USER_ID}:\n").into_bytes()));
         tree.insert("tmp", Node::directory(0o1777));
@@ -179,9 +171,11 @@ fn relayed<T: Send>(
         for event in receiver {
             progress(match event {
                 debian::Progress::Index { suite } => Progress::Phase(format!("reading the index of {suite}")),
-                debian::Progress::Fetched { package, bytes, left } => {
-                    Progress::Phase(format!("fetched {package} ({} kB, {} kB to go)", bytes / 1024, left / 1024))
-                }
+                debian::Progress::Fetched { package, bytes, left } => Progress::Phase(format!(
+                    "fetched {package} ({} kB, {} kB to go)",
+                    bytes / 1024,
+                    left / 1024
+                )),
             });
         }
         worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))

@@ -171,9 +171,9 @@ fn check(entry: &Entry) -> Result<(), String> {
         EntryKind::Strange(reason) => {
             Err(format!("{reason}, which an image cannot hold: add it to `exclude` in [tool.corral]"))
         }
-        EntryKind::Symlink(target) if leaves(&entry.path, target) => {
-            Err(format!("is a symbolic link out of the project ({target:?}): copy the file, or exclude the link"))
-        }
+        EntryKind::Symlink(target) if leaves(&entry.path, target) => Err(format!(
+            "is a symbolic link out of the project ({target:?}): copy the file, or exclude the link"
+        )),
         _ => Ok(()),
     }
 }
@@ -197,7 +197,8 @@ fn leaves(path: &str, target: &str) -> bool {
 
 /// Declared data, and large directories at the top without code. Nested ones are one.
 fn data_tops(chosen: &[&Entry], settings: &Settings) -> Vec<String> {
-    let mut tops: Vec<String> = settings.data.iter().map(|path| path.to_string_lossy().into_owned()).collect();
+    let mut tops: Vec<String> =
+        settings.data.iter().map(|path| path.to_string_lossy().into_owned()).collect();
     let code = |path: &str| {
         matches!(path.rsplit('.').next(), Some("py" | "js" | "mjs" | "cjs" | "ts" | "so" | "json"))
     };
@@ -250,7 +251,8 @@ fn content(path: &Path) -> Result<Content, Error> {
         return Ok(Content::Host { path: path.to_owned(), offset: 0, size });
     }
     let mut bytes = Vec::with_capacity(size as usize);
-    std::io::Read::read_to_end(&mut std::io::Read::take(file, SMALL), &mut bytes).map_err(Error::io("read", path))?;
+    std::io::Read::read_to_end(&mut std::io::Read::take(file, SMALL), &mut bytes)
+        .map_err(Error::io("read", path))?;
     Ok(Content::Bytes(bytes.into()))
 }
 
@@ -265,7 +267,10 @@ mod tests {
             let (path, target) = file.split_once("->").unwrap_or((file, ""));
             std::fs::create_dir_all(root.join(path).parent().expect("parent")).expect("made");
             match target {
-                "" => std::fs::write(root.join(path), vec![b'x'; if path.contains("big") { 9 << 20 } else { 1 }]),
+                "" => std::fs::write(
+                    root.join(path),
+                    vec![b'x'; if path.contains("big") { 9 << 20 } else { 1 }],
+                ),
                 _ => std::os::unix::fs::symlink(target, root.join(path)),
             }
             .expect("written");
@@ -277,7 +282,8 @@ mod tests {
                     let files = entries.iter().filter(|entry| entry.kind != EntryKind::Directory);
                     files.map(|entry| format!("{} ", entry.path)).collect()
                 };
-                let data: String = selection.data.iter().map(|(top, all)| format!("{top}=[{}]", files(all))).collect();
+                let data: String =
+                    selection.data.iter().map(|(top, all)| format!("{top}=[{}]", files(all))).collect();
                 format!("{}| {data} | {:?}", files(&selection.code), selection.withheld)
             }
             Err(error) => error.to_string(),
@@ -287,17 +293,37 @@ mod tests {
 
     #[test]
     fn secrets_and_litter_stay_out() {
-        let files =
-            ["a.py", ".env", "x/id_rsa", ".venv/a.py", "env/pyvenv.cfg", "env/lib/x.py", "a.pyc", "ignored/x", ".env.example", "c.pem", "agent.lock"];
-        check_selection(&files, &Settings::default(), ".env.example a.py |  | [\".env\", \"c.pem\", \"x/id_rsa\"]");
-        let settings = Settings { include: vec!["c.pem".into()], exclude: vec!["x".into()], ..Settings::default() };
+        let files = [
+            "a.py",
+            ".env",
+            "x/id_rsa",
+            ".venv/a.py",
+            "env/pyvenv.cfg",
+            "env/lib/x.py",
+            "a.pyc",
+            "ignored/x",
+            ".env.example",
+            "c.pem",
+            "agent.lock",
+        ];
+        check_selection(
+            &files,
+            &Settings::default(),
+            ".env.example a.py |  | [\".env\", \"c.pem\", \"x/id_rsa\"]",
+        );
+        let settings =
+            Settings { include: vec!["c.pem".into()], exclude: vec!["x".into()], ..Settings::default() };
         check_selection(&files, &settings, ".env.example a.py c.pem |  | [\".env\"]");
     }
 
     #[test]
     fn data_gets_its_own_layers() {
         let settings = Settings { data: vec!["models/m".into()], ..Settings::default() };
-        check_selection(&["models/m/x", "models/m.txt", "weights/big"], &settings, "models/m.txt | models/m=[models/m/x ]weights=[weights/big ] |");
+        check_selection(
+            &["models/m/x", "models/m.txt", "weights/big"],
+            &settings,
+            "models/m.txt | models/m=[models/m/x ]weights=[weights/big ] |",
+        );
         check_selection(&["code/big", "code/x.py"], &Settings::default(), "code/big code/x.py |  |");
         check_selection(&["x"], &settings, "is declared as data but is not there");
     }

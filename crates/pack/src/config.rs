@@ -11,8 +11,8 @@ use crate::report::LayerReport;
 
 /// The user that packed images run as, and its home.
 pub(crate) const USER: &str = "agent";
-/// Its user and group id: the customary "nonroot" of distroless images.
-pub(crate) const USER_ID: u32 = 65532;
+/// Its user and group id, as the Debian base has them.
+pub(crate) const USER_ID: u32 = 1000;
 /// The label that names the version of Corral's packing.
 const PACKER_LABEL: &str = "dev.corral.pack";
 
@@ -42,7 +42,10 @@ pub(crate) fn of(
             labels: labels(project),
             ..ContainerConfig::default()
         },
-        rootfs: RootFs { kind: "layers".into(), diff_ids: layers.iter().map(|layer| layer.diff_id).collect() },
+        rootfs: RootFs {
+            kind: "layers".into(),
+            diff_ids: layers.iter().map(|layer| layer.diff_id).collect(),
+        },
         history: history.collect(),
         ..ImageConfig::default()
     }
@@ -130,7 +133,13 @@ mod tests {
             assert_eq!(rfc3339(epoch), text);
             assert_eq!(seconds(text), Some(epoch));
         }
-        for bad in ["", "2025-13-01T00:00:00Z", "2025-01-01 00:00:00Z", "1960-01-01T00:00:00Z", "2025-01-01T00:00:00+"] {
+        for bad in [
+            "",
+            "2025-13-01T00:00:00Z",
+            "2025-01-01 00:00:00Z",
+            "1960-01-01T00:00:00Z",
+            "2025-01-01T00:00:00+",
+        ] {
             assert_eq!(seconds(bad), None, "{bad}");
         }
     }

@@ -82,7 +82,11 @@ pub(crate) fn source_root(scan: &Scan) -> &'static str {
 
 /// What makes the project importable and its commands callable: a `.pth` line, distribution metadata
 /// and the commands themselves.
-pub(crate) fn installed_files(python: &PythonProject, scan: &Scan, layout: &Layout) -> Vec<(String, u32, String)> {
+pub(crate) fn installed_files(
+    python: &PythonProject,
+    scan: &Scan,
+    layout: &Layout,
+) -> Vec<(String, u32, String)> {
     let site = layout.site.to_string_lossy();
     let mut files = vec![(format!("{site}/corral-project.pth"), 0o644, format!("{}\n", source_root(scan)))];
     for script in &python.scripts {

@@ -45,7 +45,9 @@ pub enum Error {
         reason: String,
     },
     /// A downloaded file is not what the lock says.
-    #[error("{file}: sha256 is {found}, the lock says {expected}; it was not used: fetch it again, or run `corral pack --upgrade` if the change is meant")]
+    #[error(
+        "{file}: sha256 is {found}, the lock says {expected}; it was not used: fetch it again, or run `corral pack --upgrade` if the change is meant"
+    )]
     Hash {
         /// File name.
         file: String,

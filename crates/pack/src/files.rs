@@ -51,7 +51,9 @@ pub(crate) fn read_project_file(dir: &Path, name: &str, limit: u64) -> Result<Op
     let file = match open_plain(&path) {
         Ok(file) => file,
         Err(Error::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(Error::Io { source, .. }) if source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+        Err(Error::Io { source, .. })
+            if source.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) =>
+        {
             return Err(bad("is a symbolic link: put the file itself in its place"));
         }
         Err(error) => return Err(error),

@@ -49,5 +49,5 @@ mod unchanged;
 
 pub use error::Error;
 pub use options::{PackOptions, Progress};
-pub use report::{LayerReport, Packed};
 pub use pack::pack;
+pub use report::{LayerReport, Packed};

@@ -126,7 +126,9 @@ impl Lock {
         put("python", value(self.python.as_ref())?);
         put("node", value(self.node.as_ref())?);
         let body = toml::to_string(&table).map_err(|error| Error::lock(FILE, error.to_string()))?;
-        Ok(format!("# Written by `corral pack`; only `corral pack --upgrade` moves it. Keep it under version control.\n{body}"))
+        Ok(format!(
+            "# Written by `corral pack`; only `corral pack --upgrade` moves it. Keep it under version control.\n{body}"
+        ))
     }
 
     /// Writes the lock into the project.

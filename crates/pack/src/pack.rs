@@ -65,7 +65,12 @@ fn canonical(options: &PackOptions) -> Result<PackOptions, Error> {
     Ok(PackOptions { directory, cache, ..options.clone() })
 }
 
-fn unchanged_image(store: &Store, options: &PackOptions, scan: &Scan, image: Digest) -> Result<Packed, Error> {
+fn unchanged_image(
+    store: &Store,
+    options: &PackOptions,
+    scan: &Scan,
+    image: Digest,
+) -> Result<Packed, Error> {
     let reference = match &options.tag {
         Some(tag) => tag.clone(),
         None => name_of(&Project::detect(&options.directory, scan)?)?,
@@ -257,7 +262,8 @@ impl Packing<'_> {
             }
         }
         let version = format!("{CODE_VERSION} {}", python.as_ref().map_or("", |(e, _)| &e.version));
-        let id = LayerId { kind: "pack-code", key: layers.key(&["code", &version, &hash, &extra]), name: "code" };
+        let id =
+            LayerId { kind: "pack-code", key: layers.key(&["code", &version, &hash, &extra]), name: "code" };
         layers.push(&id, || self.finished_code(tree, python.map(|(_, compiler)| compiler))).map(drop)
     }
 

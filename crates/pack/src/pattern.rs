@@ -62,9 +62,9 @@ fn matches(pattern: &[String], parts: &[&str]) -> bool {
         Some((first, rest)) if first == "**" => {
             (0..=parts.len()).any(|skip| matches(rest, &parts[skip..]) && !(rest.is_empty() && skip == 0))
         }
-        Some((first, rest)) => parts
-            .split_first()
-            .is_some_and(|(part, parts)| part_matches(first.as_bytes(), part.as_bytes()) && matches(rest, parts)),
+        Some((first, rest)) => parts.split_first().is_some_and(|(part, parts)| {
+            part_matches(first.as_bytes(), part.as_bytes()) && matches(rest, parts)
+        }),
     }
 }
 

@@ -102,7 +102,10 @@ impl Project {
             return Ok(Self::new(dir, None, settings, Kind::Python(project)));
         }
         let mut programs = scan.entries.iter().filter(|entry| {
-            entry.kind == EntryKind::File && entry.executable && !entry.path.contains('/') && is_elf(&dir.join(&entry.path))
+            entry.kind == EntryKind::File
+                && entry.executable
+                && !entry.path.contains('/')
+                && is_elf(&dir.join(&entry.path))
         });
         let kind = match (programs.next(), programs.next()) {
             (Some(program), None) => {
@@ -127,7 +130,8 @@ impl Project {
     fn from_pyproject(dir: &Path, scan: &Scan, text: &str) -> Result<Self, Error> {
         let path = dir.join("pyproject.toml");
         let fail = |reason: String| Error::Project { path: path.clone(), reason };
-        let mut document: Pyproject = toml::from_str(text).map_err(|error| fail(error.message().to_owned()))?;
+        let mut document: Pyproject =
+            toml::from_str(text).map_err(|error| fail(error.message().to_owned()))?;
         let settings = match document.tool.remove("corral") {
             Some(table) => {
                 let table = serde_json::to_value(table).map_err(|error| fail(error.to_string()))?;
@@ -135,12 +139,18 @@ impl Project {
             }
             None => Settings::default(),
         };
-        if document.project.is_none() && document.tool.contains_key("poetry") && !scan.has_file("requirements.txt") {
-            return Err(fail("is Poetry's own format: add a [project] table, or `poetry export` a requirements.txt".into()));
+        if document.project.is_none()
+            && document.tool.contains_key("poetry")
+            && !scan.has_file("requirements.txt")
+        {
+            return Err(fail(
+                "is Poetry's own format: add a [project] table, or `poetry export` a requirements.txt".into(),
+            ));
         }
         let code = scan.entries.iter().any(|entry| entry.path.ends_with(".py"));
         let locked = ["uv.lock", "pylock.toml", "requirements.txt"].iter().any(|name| scan.has_file(name));
-        let Some(project) = document.project.or_else(|| (code || locked).then(PyprojectProject::default)) else {
+        let Some(project) = document.project.or_else(|| (code || locked).then(PyprojectProject::default))
+        else {
             return Ok(Self::new(dir, None, settings, Kind::Packages));
         };
         let (name, version) = (project.name.clone(), project.version.clone());
@@ -160,7 +170,9 @@ impl Project {
             None => Settings::default(),
         };
         let text_of = |key: &str| fields.get(key).and_then(Value::as_str).map(str::to_owned);
-        let bare = fields.keys().all(|key| matches!(key.as_str(), "corral" | "name" | "version" | "description" | "private"));
+        let bare = fields
+            .keys()
+            .all(|key| matches!(key.as_str(), "corral" | "name" | "version" | "description" | "private"));
         let script = |path: &str| matches!(path.rsplit('.').next(), Some("js" | "mjs" | "cjs"));
         let kind = match bare && !scan.entries.iter().any(|entry| script(&entry.path)) {
             true => Kind::Packages,
@@ -183,7 +195,9 @@ fn python_project(dir: &Path, scan: &Scan, project: PyprojectProject) -> Result<
     let path = dir.join("pyproject.toml");
     let fail = |reason: String| Error::Project { path: path.clone(), reason };
     let scripts = project.scripts.iter().map(|(name, target)| Script::parse(name, target));
-    let scripts = scripts.collect::<Result<Vec<_>, _>>().map_err(|reason| fail(format!("[project.scripts] {reason}")))?;
+    let scripts = scripts
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|reason| fail(format!("[project.scripts] {reason}")))?;
     let sources: [(&str, fn(String) -> Inputs); 3] = [
         ("uv.lock", Inputs::UvLock),
         ("pylock.toml", Inputs::Pylock),
@@ -263,9 +277,15 @@ mod tests {
 
     #[test]
     fn manifests_are_judged() {
-        check(&[("pyproject.toml", "[tool.corral]\nsuit = \"x\"\n")], "[tool.corral] suit: not a setting; did you mean suite?");
+        check(
+            &[("pyproject.toml", "[tool.corral]\nsuit = \"x\"\n")],
+            "[tool.corral] suit: not a setting; did you mean suite?",
+        );
         check(&[("pyproject.toml", "x = [")], "pyproject.toml: ");
-        check(&[("pyproject.toml", "[project]\nname = \"x\"\ndynamic = [\"dependencies\"]\n")], "are dynamic");
+        check(
+            &[("pyproject.toml", "[project]\nname = \"x\"\ndynamic = [\"dependencies\"]\n")],
+            "are dynamic",
+        );
         check(&[("pyproject.toml", "[tool.poetry]\nname = \"x\"\n")], "Poetry");
         check(&[("pyproject.toml", "[project]\nscripts = {x = \"a;b\"}\n")], "[project.scripts]");
         check(&[("package.json", "[]")], "is not an object");
@@ -274,7 +294,9 @@ mod tests {
 
     #[test]
     fn names_are_repositories() {
-        for (name, expect) in [("My Agent", "my-agent"), ("@a/b__c", "b_c"), ("...", "agent"), ("x--y-", "x-y")] {
+        for (name, expect) in
+            [("My Agent", "my-agent"), ("@a/b__c", "b_c"), ("...", "agent"), ("x--y-", "x-y")]
+        {
             assert_eq!(repository_name(name), expect);
             assert!(expect.parse::<corral_spec::ImageRef>().is_ok());
         }

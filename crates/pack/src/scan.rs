@@ -111,7 +111,9 @@ impl Scan {
             let entry = entry(fd.as_fd(), prefix, name, &stat);
             self.newest = self.newest.max(entry.stamp[3]);
             if self.entries.len() >= MAX_ENTRIES || depth >= MAX_DEPTH {
-                let reason = format!("holds more than {MAX_ENTRIES} entries or {MAX_DEPTH} levels: is this the project?");
+                let reason = format!(
+                    "holds more than {MAX_ENTRIES} entries or {MAX_DEPTH} levels: is this the project?"
+                );
                 return Err(Error::Project { path: dir.to_owned(), reason });
             }
             if directory && entry.kind == EntryKind::Directory {
@@ -166,10 +168,12 @@ fn entry(parent: BorrowedFd<'_>, prefix: &str, name: &CStr, stat: &Stat) -> Entr
         _ if !plain => EntryKind::Strange("its name is not plain UTF-8"),
         FileType::RegularFile => EntryKind::File,
         FileType::Directory => EntryKind::Directory,
-        FileType::Symlink => match rustix::fs::readlinkat(parent, name, Vec::new()).map(|target| target.into_string()) {
-            Ok(Ok(target)) => EntryKind::Symlink(target),
-            _ => EntryKind::Strange("its target is not plain UTF-8"),
-        },
+        FileType::Symlink => {
+            match rustix::fs::readlinkat(parent, name, Vec::new()).map(|target| target.into_string()) {
+                Ok(Ok(target)) => EntryKind::Symlink(target),
+                _ => EntryKind::Strange("its target is not plain UTF-8"),
+            }
+        }
         FileType::Fifo => EntryKind::Strange("it is a named pipe"),
         FileType::Socket => EntryKind::Strange("it is a socket"),
         _ => EntryKind::Strange("it is a device"),
@@ -179,7 +183,12 @@ fn entry(parent: BorrowedFd<'_>, prefix: &str, name: &CStr, stat: &Stat) -> Entr
         size: if kind == EntryKind::File { stat.st_size as u64 } else { 0 },
         kind,
         executable: stat.st_mode & 0o100 != 0,
-        stamp: [stat.st_ino, stat.st_dev, nanoseconds(stat.st_mtime, stat.st_mtime_nsec as u64), nanoseconds(stat.st_ctime, stat.st_ctime_nsec as u64)],
+        stamp: [
+            stat.st_ino,
+            stat.st_dev,
+            nanoseconds(stat.st_mtime, stat.st_mtime_nsec as u64),
+            nanoseconds(stat.st_ctime, stat.st_ctime_nsec as u64),
+        ],
     }
 }
 

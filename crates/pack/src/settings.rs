@@ -120,7 +120,10 @@ fn strings(value: &Value) -> Result<Vec<String>, String> {
 }
 
 fn parsed<T: std::str::FromStr<Err = crate::debian::Error>>(value: &Value) -> Result<Vec<T>, String> {
-    strings(value)?.iter().map(|text| text.parse().map_err(|error: crate::debian::Error| error.to_string())).collect()
+    strings(value)?
+        .iter()
+        .map(|text| text.parse().map_err(|error: crate::debian::Error| error.to_string()))
+        .collect()
 }
 
 fn paths(value: &Value) -> Result<Vec<PathBuf>, String> {
@@ -152,7 +155,8 @@ fn command(value: &Value) -> Result<Vec<String>, String> {
         Value::String(text) => text.split_whitespace().map(str::to_owned).collect(),
         _ => strings(value)?,
     };
-    match words.first().is_some_and(|word| !word.is_empty()) && words.iter().all(|word| !word.contains('\0')) {
+    match words.first().is_some_and(|word| !word.is_empty()) && words.iter().all(|word| !word.contains('\0'))
+    {
         true => Ok(words),
         false => Err("expected at least the program".into()),
     }
@@ -180,7 +184,10 @@ mod tests {
 
     fn check(table: &Value, expect: &str) {
         let shown = match Settings::parse(table) {
-            Ok(settings) => format!("{:?} {:?} {:?} {:?}", settings.data, settings.entrypoint, settings.env, settings.shell),
+            Ok(settings) => format!(
+                "{:?} {:?} {:?} {:?}",
+                settings.data, settings.entrypoint, settings.env, settings.shell
+            ),
             Err(reason) => reason,
         };
         assert!(shown.contains(expect), "{table}: {shown:?} does not say {expect:?}");

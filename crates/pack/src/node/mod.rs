@@ -8,8 +8,8 @@ use crate::debian::BaseLock;
 use crate::layers::Layers;
 use crate::lock::{Lock, NodeLock};
 use crate::project::Project;
-use crate::{Error, PackOptions};
 use crate::scan::Scan;
+use crate::{Error, PackOptions};
 
 /// A Node project as its manifest describes it.
 #[derive(Debug)]
@@ -23,11 +23,22 @@ impl NodeProject {
         true
     }
 
-    pub(crate) fn lock(&self, _old: Option<&NodeLock>, _base: &BaseLock, _options: &PackOptions) -> Result<Option<NodeLock>, Error> {
+    pub(crate) fn lock(
+        &self,
+        _old: Option<&NodeLock>,
+        _base: &BaseLock,
+        _options: &PackOptions,
+    ) -> Result<Option<NodeLock>, Error> {
         Ok(None)
     }
 
-    pub(crate) fn push(&self, _layers: &mut Layers<'_>, _lock: &Lock, _project: &Project, _options: &PackOptions) -> Result<(), Error> {
+    pub(crate) fn push(
+        &self,
+        _layers: &mut Layers<'_>,
+        _lock: &Lock,
+        _project: &Project,
+        _options: &PackOptions,
+    ) -> Result<(), Error> {
         Ok(())
     }
 

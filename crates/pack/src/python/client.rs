@@ -58,7 +58,9 @@ impl Client {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let find = |name: &str| program(name, &path, project);
         let with = |program: PathBuf, arguments: &[&str]| {
-            std::iter::once(program.into_os_string()).chain(arguments.iter().map(OsString::from)).collect::<Vec<_>>()
+            std::iter::once(program.into_os_string())
+                .chain(arguments.iter().map(OsString::from))
+                .collect::<Vec<_>>()
         };
         let candidates = [
             find("python3").map(|python| with(python, &["-m", "pip"])),
@@ -116,14 +118,17 @@ impl Client {
         self.run(&arguments, project)?;
         std::fs::read(&report).map_err(|_| Error::Client {
             client: "pip".into(),
-            reason: "it is too old to report a resolution; 22.2 can: upgrade it, or lock with hashes yourself".into(),
+            reason:
+                "it is too old to report a resolution; 22.2 can: upgrade it, or lock with hashes yourself"
+                    .into(),
         })
     }
 
     fn run(&self, arguments: &[OsString], project: &Path) -> Result<Vec<u8>, Error> {
         let name = || self.argv.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
         let fail = |reason: String| Error::Client { client: name(), reason };
-        let empty = tempfile::tempdir().map_err(|error| fail(format!("no empty directory to run in: {error}")))?;
+        let empty =
+            tempfile::tempdir().map_err(|error| fail(format!("no empty directory to run in: {error}")))?;
         let mut command = Command::new(&self.argv[0]);
         command.args(&self.argv[1..]).args(arguments).current_dir(empty.path()).env_clear();
         command.envs(std::env::vars_os().filter(|(name, _)| {
@@ -136,10 +141,8 @@ impl Client {
         }
         command.env("LC_ALL", "C.UTF-8").env("PIP_DISABLE_PIP_VERSION_CHECK", "1").env("PIP_NO_INPUT", "1");
         command.env("PYTHONSAFEPATH", "1");
-        let output = command
-            .stdin(Stdio::null())
-            .output()
-            .map_err(|error| fail(format!("cannot be run: {error}")))?;
+        let output =
+            command.stdin(Stdio::null()).output().map_err(|error| fail(format!("cannot be run: {error}")))?;
         match output.status.success() {
             true => Ok(output.stdout),
             false => Err(fail(explain(&last_lines(&output.stderr)))),
@@ -167,13 +170,12 @@ fn target(environment: &Environment) -> Vec<OsString> {
 
 /// The first executable of that name on the path which does not lie inside the project.
 fn program(name: &str, path: &std::ffi::OsStr, project: &Path) -> Option<PathBuf> {
-    std::env::split_paths(path)
-        .filter(|dir| dir.is_absolute())
-        .map(|dir| dir.join(name))
-        .find(|file| {
-            let executable = rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok() && file.is_file();
-            executable && !file.starts_with(project) && file.canonicalize().is_ok_and(|real| !real.starts_with(project))
-        })
+    std::env::split_paths(path).filter(|dir| dir.is_absolute()).map(|dir| dir.join(name)).find(|file| {
+        let executable = rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok() && file.is_file();
+        executable
+            && !file.starts_with(project)
+            && file.canonicalize().is_ok_and(|real| !real.starts_with(project))
+    })
 }
 
 /// The path without relative directories and those of the project: a shim would find its target there.
@@ -185,7 +187,9 @@ fn without_project(path: &std::ffi::OsStr, project: &Path) -> OsString {
 /// pip's last words, with the way out for the two that are ours to explain.
 fn explain(said: &str) -> String {
     if said.contains("No matching distribution") {
-        return format!("{said}; no wheel for the image's Python: another version may have one, or another suite (--suite)");
+        return format!(
+            "{said}; no wheel for the image's Python: another version may have one, or another suite (--suite)"
+        );
     }
     if said.contains("DO NOT MATCH THE HASHES") {
         return format!("{said}; the index offers another file than the lock names: it was not used");
@@ -209,7 +213,8 @@ mod tests {
             std::fs::set_permissions(bin.join("pip"), PermissionsExt::from_mode(0o755)).expect("executable");
         }
         std::os::unix::fs::symlink(project.join(".venv/bin/pip"), root.join("pip")).expect("linked");
-        let path = std::env::join_paths([project.join(".venv/bin"), root.clone(), other.clone()]).expect("path");
+        let path =
+            std::env::join_paths([project.join(".venv/bin"), root.clone(), other.clone()]).expect("path");
         assert_eq!(program("pip", &path, &project), Some(other.join("pip")));
         assert_eq!(program("pip", std::ffi::OsStr::new("bin:."), &project), None);
         assert_eq!(without_project(&path, &project), std::env::join_paths([root, other]).expect("path"));

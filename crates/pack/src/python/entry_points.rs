@@ -65,10 +65,12 @@ pub fn scripts(text: &str) -> Result<Vec<Script>, String> {
             continue;
         }
         if let Some(section) = line.strip_prefix('[') {
-            let section = section.strip_suffix(']').ok_or_else(|| format!("{line:?} is not a section"))?.trim();
+            let section =
+                section.strip_suffix(']').ok_or_else(|| format!("{line:?} is not a section"))?.trim();
             inside = matches!(section, "console_scripts" | "gui_scripts");
         } else if inside {
-            let (name, target) = line.split_once('=').ok_or_else(|| format!("{line:?} is not NAME = TARGET"))?;
+            let (name, target) =
+                line.split_once('=').ok_or_else(|| format!("{line:?} is not NAME = TARGET"))?;
             scripts.push(Script::parse(name.trim(), target.trim())?);
         }
     }
@@ -81,10 +83,17 @@ mod tests {
 
     #[test]
     fn reads_sections() {
-        let text = "[other]\nx = y\n[console_scripts]\n# note\nrun=a.b:c.d [extra]\n[gui_scripts]\nwin = w:m\n";
-        let names: Vec<_> = scripts(text).expect("valid").into_iter().map(|s| (s.name, s.attribute)).collect();
+        let text =
+            "[other]\nx = y\n[console_scripts]\n# note\nrun=a.b:c.d [extra]\n[gui_scripts]\nwin = w:m\n";
+        let names: Vec<_> =
+            scripts(text).expect("valid").into_iter().map(|s| (s.name, s.attribute)).collect();
         assert_eq!(names, [("run".into(), "c.d".into()), ("win".into(), "m".to_string())]);
-        for bad in ["[console_scripts", "[console_scripts]\nx", "[console_scripts]\nx = a", "[console_scripts]\na/b = a:b"] {
+        for bad in [
+            "[console_scripts",
+            "[console_scripts]\nx",
+            "[console_scripts]\nx = a",
+            "[console_scripts]\na/b = a:b",
+        ] {
             assert!(scripts(bad).is_err(), "{bad}");
         }
     }

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use pep508_rs::{MarkerEnvironment, MarkerEnvironmentBuilder, MarkerTree, MarkerWarningKind, Requirement, VerbatimUrl};
+use pep508_rs::{
+    MarkerEnvironment, MarkerEnvironmentBuilder, MarkerTree, MarkerWarningKind, Requirement, VerbatimUrl,
+};
 
 use super::tags::Tags;
 use crate::Error;
@@ -27,7 +29,8 @@ impl Environment {
     /// # Errors
     /// [`Error::Lock`] if the version is not one.
     pub fn new(full_version: &str, glibc: u32, architecture: Architecture) -> Result<Self, Error> {
-        let bad = |reason: &str| Error::lock("agent.lock", format!("Python version {full_version:?} {reason}"));
+        let bad =
+            |reason: &str| Error::lock("agent.lock", format!("Python version {full_version:?} {reason}"));
         let mut parts = full_version.split('.');
         let (Some("3"), Some(minor)) = (parts.next(), parts.next()) else {
             return Err(bad("is not 3.x"));
@@ -98,9 +101,9 @@ impl Environment {
     /// # Errors
     /// The reason why it is not one.
     pub fn admits(&self, requires_python: &str) -> Result<bool, String> {
-        let specifiers = requires_python
-            .parse::<pep440_rs::VersionSpecifiers>()
-            .map_err(|error| format!("requires-python {requires_python:?}: {}", first_line(&error.to_string())))?;
+        let specifiers = requires_python.parse::<pep440_rs::VersionSpecifiers>().map_err(|error| {
+            format!("requires-python {requires_python:?}: {}", first_line(&error.to_string()))
+        })?;
         Ok(specifiers.contains(self.markers.python_full_version()))
     }
 }

@@ -101,12 +101,18 @@ impl Fetcher<'_> {
             None if named.clone().next().is_none() => pin.files.clone(),
             None if named.clone().any(|(_, name)| !name.ends_with(".whl")) => {
                 return Err(Error::Unsupported {
-                    what: format!("{pin}: a package without wheel for Python {} on this machine", self.environment.version),
+                    what: format!(
+                        "{pin}: a package without wheel for Python {} on this machine",
+                        self.environment.version
+                    ),
                     way_out: "pin a version that has one, or build the wheel yourself and pin that".into(),
                 });
             }
             None => {
-                let reason = format!("none of its wheels fits Python {}: choose another version or suite", self.environment.version);
+                let reason = format!(
+                    "none of its wheels fits Python {}: choose another version or suite",
+                    self.environment.version
+                );
                 return Err(Error::lock(pin.to_string(), reason));
             }
         };
@@ -119,7 +125,8 @@ impl Fetcher<'_> {
         for file in &wanted.files {
             let Ok(listing) = std::fs::read_dir(self.dir(&file.sha256)) else { continue };
             for name in listing.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
-                let size = std::fs::metadata(self.dir(&file.sha256).join(&name)).map_or(0, |metadata| metadata.len());
+                let size = std::fs::metadata(self.dir(&file.sha256).join(&name))
+                    .map_or(0, |metadata| metadata.len());
                 if let Some(rank) = self.environment.tags.rank(&name) {
                     let wheel = LockedWheel {
                         name: wanted.name.clone(),
@@ -129,7 +136,9 @@ impl Fetcher<'_> {
                         size,
                         url: file.url.clone(),
                     };
-                    best = std::cmp::min_by_key(best, Some((rank, wheel)), |b| b.as_ref().map_or((u32::MAX, 0), |b| b.0));
+                    best = std::cmp::min_by_key(best, Some((rank, wheel)), |b| {
+                        b.as_ref().map_or((u32::MAX, 0), |b| b.0)
+                    });
                 }
             }
         }
@@ -162,13 +171,21 @@ impl Fetcher<'_> {
         let found = sha256_file(path)?;
         let size = std::fs::metadata(path).map_err(Error::io("read", path))?.len();
         let parsed = WheelName::parse(&file);
-        let wanted = missing.iter().find(|wanted| parsed.as_ref().is_some_and(|name| normalize(name.name) == wanted.name));
+        let wanted = missing
+            .iter()
+            .find(|wanted| parsed.as_ref().is_some_and(|name| normalize(name.name) == wanted.name));
         let wanted = wanted.ok_or_else(|| Error::archive(&file, "is not a wheel that was asked for"))?;
-        let pinned = wanted.files.iter().find(|pinned| pinned.sha256 == found.hex()).ok_or_else(|| Error::Hash {
-            file: file.clone(),
-            found: found.hex(),
-            expected: wanted.files.iter().map(|pinned| pinned.sha256.as_str()).collect::<Vec<_>>().join(" or "),
-        })?;
+        let pinned =
+            wanted.files.iter().find(|pinned| pinned.sha256 == found.hex()).ok_or_else(|| Error::Hash {
+                file: file.clone(),
+                found: found.hex(),
+                expected: wanted
+                    .files
+                    .iter()
+                    .map(|pinned| pinned.sha256.as_str())
+                    .collect::<Vec<_>>()
+                    .join(" or "),
+            })?;
         let dir = self.dir(&found.hex());
         std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
         std::fs::rename(path, dir.join(&file)).map_err(Error::io("create", dir.join(&file)))?;
@@ -196,7 +213,8 @@ impl Fetcher<'_> {
             .map_err(Error::io("create a directory in", self.cache))?;
         let list = work.path().join("requirements.txt");
         std::fs::write(&list, lines.join("\n")).map_err(Error::io("write", &list))?;
-        let report = Client::find(self.project)?.resolve(&list, work.path(), self.environment, self.project)?;
+        let report =
+            Client::find(self.project)?.resolve(&list, work.path(), self.environment, self.project)?;
         pins_of_report(&report)
     }
 }
@@ -209,7 +227,9 @@ pub(super) fn check(wheel: &LockedWheel, path: &Path) -> Result<(), Error> {
     let found = sha256_file(path)?;
     match found == wheel.sha256 {
         true => Ok(()),
-        false => Err(Error::Hash { file: wheel.file.clone(), found: found.hex(), expected: wheel.sha256.hex() }),
+        false => {
+            Err(Error::Hash { file: wheel.file.clone(), found: found.hex(), expected: wheel.sha256.hex() })
+        }
     }
 }
 
@@ -274,13 +294,18 @@ struct ArchiveInfo {
 
 fn pins_of_report(json: &[u8]) -> Result<Vec<Pin>, Error> {
     let fail = |reason: String| Error::Client { client: "pip".into(), reason };
-    let report: Report = serde_json::from_slice(json).map_err(|error| fail(format!("its report is malformed: {error}")))?;
+    let report: Report =
+        serde_json::from_slice(json).map_err(|error| fail(format!("its report is malformed: {error}")))?;
     let mut pins = Vec::new();
     for item in report.install {
         let name = normalize(&item.metadata.name);
         let archive = item.download_info.archive_info;
         let hex = archive.and_then(|archive| {
-            archive.hashes.get("sha256").cloned().or_else(|| archive.hash?.strip_prefix("sha256=").map(str::to_owned))
+            archive
+                .hashes
+                .get("sha256")
+                .cloned()
+                .or_else(|| archive.hash?.strip_prefix("sha256=").map(str::to_owned))
         });
         let sha256 = hex.and_then(|hex| sha256_hex(&format!("sha256:{hex}")));
         let sha256 = sha256.ok_or_else(|| fail(format!("its report has no sha256 for {name}")))?;

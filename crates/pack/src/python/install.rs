@@ -59,7 +59,8 @@ impl Installation<'_> {
             let dir = store.layer_dir(base).join(&place);
             let dir = dir.canonicalize().map_err(Error::io("read", dir))?;
             let scan = Scan::of(&dir)?;
-            let wanted = |path: &str| path.ends_with(".py") && !UNUSED.iter().any(|part| path.starts_with(part));
+            let wanted =
+                |path: &str| path.ends_with(".py") && !UNUSED.iter().any(|part| path.starts_with(part));
             let sources: Vec<Source> = scan
                 .entries
                 .iter()
@@ -94,7 +95,13 @@ impl Installation<'_> {
         }
     }
 
-    fn push(&self, layers: &mut Layers<'_>, name: &str, list: &str, wheels: &[&LockedWheel]) -> Result<(), Error> {
+    fn push(
+        &self,
+        layers: &mut Layers<'_>,
+        name: &str,
+        list: &str,
+        wheels: &[&LockedWheel],
+    ) -> Result<(), Error> {
         let versions = format!("{INSTALLER_VERSION}.{COMPILER_VERSION} {}", self.environment.version);
         let hashes: Vec<String> = wheels.iter().map(|wheel| wheel.sha256.hex()).collect();
         let parts = ["wheels", &versions].into_iter().chain(hashes.iter().map(String::as_str));

@@ -41,7 +41,8 @@ fn normalize(body: &[u8]) -> Option<Vec<u8>> {
             own
         })
         .collect();
-    let mut rewrite = Walk { input: body, at: 0, flagged: 0, used: Vec::new(), out: Some((Vec::new(), numbers)) };
+    let mut rewrite =
+        Walk { input: body, at: 0, flagged: 0, used: Vec::new(), out: Some((Vec::new(), numbers)) };
     rewrite.object(0)?;
     rewrite.out.map(|(out, _)| out)
 }
@@ -169,9 +170,9 @@ impl Walk<'_> {
         let rest = &self.input[self.at..];
         let text = match kind {
             b'z' | b'Z' => rest.split_first().and_then(|(length, rest)| rest.get(..usize::from(*length))),
-            b'a' | b'A' => rest.split_first_chunk::<4>().and_then(|(length, rest)| {
-                rest.get(..u32::from_le_bytes(*length) as usize)
-            }),
+            b'a' | b'A' => rest
+                .split_first_chunk::<4>()
+                .and_then(|(length, rest)| rest.get(..u32::from_le_bytes(*length) as usize)),
             b't' => return b'u',
             _ => return kind,
         };

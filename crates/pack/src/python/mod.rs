@@ -116,7 +116,9 @@ impl PythonProject {
         (project, cache): (&Path, &Path),
     ) -> Result<PythonLock, Error> {
         let inputs = self.hash(environment);
-        if let Some(old) = old.filter(|old| !upgrade && old.inputs == inputs && old.version == environment.version) {
+        if let Some(old) =
+            old.filter(|old| !upgrade && old.inputs == inputs && old.version == environment.version)
+        {
             return Ok(old.clone());
         }
         let fetcher = Fetcher { cache, project, environment };
@@ -156,7 +158,9 @@ impl PythonProject {
         match &self.inputs {
             Inputs::UvLock(text) => uv_lock::parse(text, environment).map(Some),
             Inputs::Pylock(text) => pylock::parse(text, environment).map(Some),
-            Inputs::Requirements(text) => Ok(requirements::parse("requirements.txt", text, environment)?.pins),
+            Inputs::Requirements(text) => {
+                Ok(requirements::parse("requirements.txt", text, environment)?.pins)
+            }
             Inputs::Dependencies if self.dependencies.is_empty() => Ok(Some(Vec::new())),
             Inputs::Dependencies => Ok(None),
         }
@@ -187,7 +191,9 @@ impl PythonProject {
             Inputs::Dependencies => return Ok(()),
         };
         for dependency in &self.dependencies {
-            let requirement = environment.requirement(dependency).map_err(|reason| Error::lock("pyproject.toml", reason))?;
+            let requirement = environment
+                .requirement(dependency)
+                .map_err(|reason| Error::lock("pyproject.toml", reason))?;
             let Some(requirement) = requirement else { continue };
             let name = normalize(requirement.name.as_ref());
             let covered = pins.iter().any(|pin| {
@@ -200,7 +206,10 @@ impl PythonProject {
                     }
             });
             if !covered {
-                return Err(Error::lock(source, format!("it does not cover {dependency:?} of pyproject.toml: lock again")));
+                return Err(Error::lock(
+                    source,
+                    format!("it does not cover {dependency:?} of pyproject.toml: lock again"),
+                ));
             }
         }
         Ok(())
@@ -247,8 +256,12 @@ mod tests {
         };
         let environment = environment::bookworm();
         let shown = match project.pins(&environment) {
-            Ok(Some(pins)) => project.check_covered(&pins, &environment).map_or_else(|e| e.to_string(), |()| "covered".into()),
-            Ok(None) => project.lines(&environment).map_or_else(|e| e.to_string(), |lines| format!("resolve {lines:?}")),
+            Ok(Some(pins)) => project
+                .check_covered(&pins, &environment)
+                .map_or_else(|e| e.to_string(), |()| "covered".into()),
+            Ok(None) => project
+                .lines(&environment)
+                .map_or_else(|e| e.to_string(), |lines| format!("resolve {lines:?}")),
             Err(error) => error.to_string(),
         };
         assert!(shown.contains(expect), "{shown:?} does not say {expect:?}");
@@ -269,7 +282,9 @@ mod tests {
 
     #[test]
     fn upstream_versions() {
-        for (version, expect) in [("3.11.2-6+deb12u6", "3.11.2"), ("2.36-9+deb12u10", "2.36"), ("1:3.13.5~rc1-2", "3.13.5")] {
+        for (version, expect) in
+            [("3.11.2-6+deb12u6", "3.11.2"), ("2.36-9+deb12u10", "2.36"), ("1:3.13.5~rc1-2", "3.13.5")]
+        {
             assert_eq!(upstream(version), expect);
         }
     }

@@ -41,7 +41,8 @@ pub fn sha256_hex(text: &str) -> Option<String> {
 pub fn file_name(url: &str) -> Option<String> {
     let path = url.split(['?', '#']).next()?;
     let name = path.rsplit('/').next()?.replace("%2B", "+").replace("%2b", "+").replace("%21", "!");
-    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'+' | b'!'));
+    let plain =
+        name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'+' | b'!'));
     (plain && !name.is_empty() && !name.starts_with('.')).then_some(name)
 }
 
@@ -51,7 +52,10 @@ mod tests {
 
     #[test]
     fn names_of_addresses() {
-        assert_eq!(file_name("https://x/a/b-1%2Bcpu-py3-none-any.whl#sha256=0").as_deref(), Some("b-1+cpu-py3-none-any.whl"));
+        assert_eq!(
+            file_name("https://x/a/b-1%2Bcpu-py3-none-any.whl#sha256=0").as_deref(),
+            Some("b-1+cpu-py3-none-any.whl")
+        );
         for bad in ["https://x/", "https://x/..", "https://x/a%2fb", "https://x/a b"] {
             assert_eq!(file_name(bad), None, "{bad}");
         }

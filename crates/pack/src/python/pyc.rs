@@ -60,9 +60,8 @@ pub fn sources(tree: &Tree) -> Vec<Source> {
         .filter_map(|(path, node)| {
             let crate::tree::NodeKind::File(content) = &node.kind else { return None };
             let name = path.to_str()?;
-            let wanted = name.ends_with(".py")
-                && !name.chars().any(char::is_control)
-                && node.size() <= MAX_SOURCE;
+            let wanted =
+                name.ends_with(".py") && !name.chars().any(char::is_control) && node.size() <= MAX_SOURCE;
             wanted.then(|| Source { path: path.to_owned(), content: content.clone() })
         })
         .collect()
@@ -93,7 +92,10 @@ impl Compiler<'_> {
         for (number, source) in sources.iter().enumerate() {
             if let Some(bytes) = read_output(&out, number, &output)? {
                 let pyc = marshal::normalize_pyc(&bytes).ok_or_else(|| {
-                    Error::archive(source.path.display().to_string(), "the interpreter gave malformed bytecode for it")
+                    Error::archive(
+                        source.path.display().to_string(),
+                        "the interpreter gave malformed bytecode for it",
+                    )
                 })?;
                 compiled.push((self.bytecode_path(&source.path), pyc));
             }
@@ -174,7 +176,8 @@ fn write_input(input: &Path, sources: &[Source]) -> Result<(), Error> {
     let mut list = String::new();
     for (number, source) in sources.iter().enumerate() {
         let place = input.join(number.to_string());
-        std::fs::write(&place, crate::files::content_bytes(&source.content)?).map_err(Error::io("write", &place))?;
+        std::fs::write(&place, crate::files::content_bytes(&source.content)?)
+            .map_err(Error::io("write", &place))?;
         list.push_str(&format!("{number} /{}\n", source.path.display()));
     }
     let place = input.join("list");

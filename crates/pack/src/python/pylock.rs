@@ -67,7 +67,10 @@ fn read(text: &str, environment: &Environment) -> Result<Vec<Pin>, String> {
     }
     let python = &document.requires_python;
     if !python.is_empty() && !environment.admits(python)? {
-        return Err(format!("it is for Python {python}, the suite has {}: choose another suite with --suite", environment.version));
+        return Err(format!(
+            "it is for Python {python}, the suite has {}: choose another suite with --suite",
+            environment.version
+        ));
     }
     let mut fits = document.environments.is_empty();
     for marker in &document.environments {
@@ -94,7 +97,9 @@ impl Package {
     fn pin(&self) -> Result<Pin, String> {
         let name = normalize(&self.name);
         if self.vcs.is_some() || self.directory.is_some() || self.archive.is_some() {
-            return Err(format!("{name} does not come as a wheel or sdist with a hash: build a wheel of it and pin that"));
+            return Err(format!(
+                "{name} does not come as a wheel or sdist with a hash: build a wheel of it and pin that"
+            ));
         }
         let version = self.version.clone().ok_or_else(|| format!("{name} has no version"))?;
         let mut files = Vec::new();
@@ -103,7 +108,8 @@ impl Package {
             let hash = file.hashes.get("sha256").and_then(|hex| sha256_hex(&format!("sha256:{hex}")));
             let sha256 = hash.ok_or_else(|| format!("{name} {version}: a file without sha256 hash"))?;
             let file_name = file.name.clone().or_else(|| file_name(address));
-            let file_name = file_name.ok_or_else(|| format!("{name}: {address:?} is not a file's address"))?;
+            let file_name =
+                file_name.ok_or_else(|| format!("{name}: {address:?} is not a file's address"))?;
             files.push(PinFile { name: Some(file_name), sha256, url: None });
         }
         match files.is_empty() {
@@ -129,15 +135,25 @@ mod tests {
 
     #[test]
     fn reads_packages() {
-        let wheel = "[[packages.wheels]]\nurl = \"https://f/A-1-py3-none-any.whl\"\nhashes = {sha256 = \"HEX\"}\n";
-        check(&format!("[[packages]]\nname = \"A\"\nversion = \"1\"\n{wheel}"), "a 1 Some(\"A-1-py3-none-any.whl\"); ");
-        check(&format!("[[packages]]\nname = \"A\"\nversion = \"1\"\nmarker = \"os_name == 'nt'\"\n{wheel}"), "");
+        let wheel =
+            "[[packages.wheels]]\nurl = \"https://f/A-1-py3-none-any.whl\"\nhashes = {sha256 = \"HEX\"}\n";
+        check(
+            &format!("[[packages]]\nname = \"A\"\nversion = \"1\"\n{wheel}"),
+            "a 1 Some(\"A-1-py3-none-any.whl\"); ",
+        );
+        check(
+            &format!("[[packages]]\nname = \"A\"\nversion = \"1\"\nmarker = \"os_name == 'nt'\"\n{wheel}"),
+            "",
+        );
         let twice = format!("[[packages]]\nname = \"A\"\nversion = \"1\"\n{wheel}");
         check(&format!("{twice}{twice}"), "several entries");
         check("[[packages]]\nname = \"a\"\nversion = \"1\"\n", "no files");
         check("[[packages]]\nname = \"a\"\nvcs = {type = \"git\"}\n", "does not come as a wheel");
         check("[[packages]]\nname = \"a\"\nversion = \"1\"\nmarker = \"'x' in extras\"\n", "marker");
-        check("[[packages]]\nname = \"a\"\nversion = \"1\"\n[[packages.wheels]]\nname = \"a-1-py3-none-any.whl\"\nhashes = {md5 = \"0\"}\n", "without sha256");
+        check(
+            "[[packages]]\nname = \"a\"\nversion = \"1\"\n[[packages.wheels]]\nname = \"a-1-py3-none-any.whl\"\nhashes = {md5 = \"0\"}\n",
+            "without sha256",
+        );
         check("environments = [\"sys_platform == 'win32'\"]\n", "none of its environments");
         check("requires-python = \">=3.12\"\n", "--suite");
     }

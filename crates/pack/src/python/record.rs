@@ -189,7 +189,8 @@ mod tests {
     #[test]
     fn parses_rows() {
         let encoded = base64(&Sha256::digest(b"x"));
-        let rows = parse(&format!("a/b.py,sha256={encoded},1\n\"c,\"\"d\",sha256={encoded},1\nR,,\n")).expect("valid");
+        let rows = parse(&format!("a/b.py,sha256={encoded},1\n\"c,\"\"d\",sha256={encoded},1\nR,,\n"))
+            .expect("valid");
         assert_eq!(rows.keys().map(String::as_str).collect::<Vec<_>>(), ["R", "a/b.py", "c,\"d"]);
         for bad in ["a", "a,md5=xx,1", "a,sha256=xx,1", "\"a,b", "R,,\nR,,"] {
             assert!(parse(bad).is_err(), "{bad}");

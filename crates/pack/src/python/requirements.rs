@@ -45,7 +45,9 @@ pub fn parse(file: &str, text: &str, environment: &Environment) -> Result<Requir
                 // The project itself, as `uv export` writes it; its code is packed from the directory.
                 "e" | "editable" if matches!(logical.split_whitespace().last(), Some("." | "./")) => {}
                 "r" | "requirement" | "c" | "constraint" | "e" | "editable" => {
-                    return Err(fail(format!("{logical:?} is not followed: write the packages into one file")));
+                    return Err(fail(format!(
+                        "{logical:?} is not followed: write the packages into one file"
+                    )));
                 }
                 _ => ignored.push(logical),
             }
@@ -87,9 +89,8 @@ fn logical_lines(text: &str) -> Vec<(usize, String)> {
 
 /// A comment begins at a `#` at the start or after white space (URLs have fragments).
 fn without_comment(line: &str) -> &str {
-    let at = line.char_indices().find(|(at, c)| {
-        *c == '#' && (*at == 0 || line[..*at].ends_with([' ', '\t']))
-    });
+    let at =
+        line.char_indices().find(|(at, c)| *c == '#' && (*at == 0 || line[..*at].ends_with([' ', '\t'])));
     at.map_or(line, |(at, _)| &line[..at])
 }
 
@@ -129,7 +130,10 @@ fn pins(file: &str, lines: &[Line], environment: &Environment) -> Result<Vec<Pin
             Some(VersionOrUrl::VersionSpecifier(specifiers)) => (exact(specifiers), None),
             Some(VersionOrUrl::Url(url)) => {
                 let url = url.to_string();
-                (file_name(&url).and_then(|name| WheelName::parse(&name).map(|w| w.version.to_owned())), Some(url))
+                (
+                    file_name(&url).and_then(|name| WheelName::parse(&name).map(|w| w.version.to_owned())),
+                    Some(url),
+                )
             }
             None => (None, None),
         };
@@ -177,8 +181,14 @@ mod tests {
     #[test]
     fn pinned_files() {
         let (a, b) = ("a".repeat(64), "b".repeat(64));
-        check(&format!("# c\nNumpy==2.1 \\\n  --hash=sha256:{a} \\\n --hash=sha256:{b} # x\n"), "numpy 2.1 2; ");
-        check(&format!("x==1 ; sys_platform == 'win32' --hash=sha256:{a}\ny[z]==2 --hash sha256:{b}"), "y 2 1; ");
+        check(
+            &format!("# c\nNumpy==2.1 \\\n  --hash=sha256:{a} \\\n --hash=sha256:{b} # x\n"),
+            "numpy 2.1 2; ",
+        );
+        check(
+            &format!("x==1 ; sys_platform == 'win32' --hash=sha256:{a}\ny[z]==2 --hash sha256:{b}"),
+            "y 2 1; ",
+        );
         check(&format!("-i https://evil\n-e .\nx==1 --hash=sha256:{a}\n"), "x 1 1; ");
         check(&format!("x @ https://h/x-3-py3-none-any.whl#frag --hash=sha256:{a}"), "x 3 1; ");
         check(&format!("x==1 --hash=sha256:{a}\nX==2 --hash=sha256:{a}"), "line 2: x is pinned twice");

@@ -107,7 +107,10 @@ mod tests {
         let tags = Tags::new(11, 36, "x86_64");
         let rank = |tag: &str| tags.rank(&format!("p-1.0-{tag}.whl"));
         assert!(rank(better).is_some(), "{better}");
-        assert!(rank(worse).is_none_or(|worse| rank(better).is_some_and(|better| better < worse)), "{better} {worse}");
+        assert!(
+            rank(worse).is_none_or(|worse| rank(better).is_some_and(|better| better < worse)),
+            "{better} {worse}"
+        );
     }
 
     #[test]
@@ -130,7 +133,9 @@ mod tests {
     fn names_are_taken_apart() {
         let name = WheelName::parse("a_b-1.0+cpu-1x-py3-none-any.whl").expect("valid");
         assert_eq!((name.name, name.version), ("a_b", "1.0+cpu"));
-        for bad in ["", "a.whl", "a-1-py3-none.whl", "a-1-b-py3-none-any.whl", "a-1.0.tar.gz", "-1-py3-none-any.whl"] {
+        for bad in
+            ["", "a.whl", "a-1-py3-none.whl", "a-1-b-py3-none-any.whl", "a-1.0.tar.gz", "-1-py3-none-any.whl"]
+        {
             assert_eq!(WheelName::parse(bad), None, "{bad}");
         }
     }

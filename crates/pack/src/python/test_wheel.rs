@@ -16,7 +16,10 @@ impl TestWheel {
         let stem = format!("{name}-{version}");
         let metadata = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n\nbody\n");
         Self { stem: stem.clone(), files: Vec::new(), record: String::new() }
-            .file(&format!("{stem}.dist-info/WHEEL"), b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            .file(
+                &format!("{stem}.dist-info/WHEEL"),
+                b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+            )
             .file(&format!("{stem}.dist-info/METADATA"), metadata.as_bytes())
     }
 

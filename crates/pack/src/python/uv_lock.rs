@@ -116,7 +116,8 @@ impl<'a> Walk<'a> {
             }
         }
         reached.remove(&root);
-        let mut pins = reached.into_iter().map(|at| self.packages[at].pin()).collect::<Result<Vec<_>, _>>()?;
+        let mut pins =
+            reached.into_iter().map(|at| self.packages[at].pin()).collect::<Result<Vec<_>, _>>()?;
         pins.sort_by(|a, b| a.name.cmp(&b.name));
         match pins.windows(2).find(|pair| pair[0].name == pair[1].name) {
             Some(pair) => Err(format!("{} and {} both apply to the image", pair[0], pair[1])),
@@ -160,17 +161,27 @@ impl Source {
 impl Package {
     fn pin(&self) -> Result<Pin, String> {
         let name = normalize(&self.name);
-        let other = [&self.source.git, &self.source.path, &self.source.editable, &self.source.directory, &self.source.bare];
+        let other = [
+            &self.source.git,
+            &self.source.path,
+            &self.source.editable,
+            &self.source.directory,
+            &self.source.bare,
+        ];
         if let Some(place) = other.into_iter().flatten().next() {
-            return Err(format!("{name} comes from {place:?}, not from an index or an address with a hash: build a wheel of it and pin that"));
+            return Err(format!(
+                "{name} comes from {place:?}, not from an index or an address with a hash: build a wheel of it and pin that"
+            ));
         }
         let mut files = Vec::new();
         for file in self.wheels.iter().chain(&self.sdist) {
             let address = file.url.as_deref().or(file.path.as_deref()).unwrap_or_default();
             let hash = file.hash.as_deref().and_then(sha256_hex);
-            let sha256 = hash.ok_or_else(|| format!("{name} {}: a file without sha256 hash", self.version))?;
+            let sha256 =
+                hash.ok_or_else(|| format!("{name} {}: a file without sha256 hash", self.version))?;
             let file_name = file.filename.clone().or_else(|| file_name(address));
-            let file_name = file_name.ok_or_else(|| format!("{name}: {address:?} is not a file's address"))?;
+            let file_name =
+                file_name.ok_or_else(|| format!("{name}: {address:?} is not a file's address"))?;
             files.push(PinFile { name: Some(file_name), sha256, url: self.source.url.clone() });
         }
         if files.is_empty() {
@@ -205,18 +216,25 @@ mod tests {
     }
 
     fn project(dependencies: &str) -> String {
-        format!("[[package]]\nname = \"me\"\nversion = \"0\"\nsource = {{ editable = \".\" }}\ndependencies = [{dependencies}]\n")
+        format!(
+            "[[package]]\nname = \"me\"\nversion = \"0\"\nsource = {{ editable = \".\" }}\ndependencies = [{dependencies}]\n"
+        )
     }
 
     #[test]
     fn walks_from_the_project() {
         let extras = "[package.optional-dependencies]\nx = [{ name = \"c\" }]\n";
-        let body = project("{ name = \"a\", extra = [\"x\"] }, { name = \"d\", marker = \"os_name == 'nt'\" }")
-            + &package("a", "1", &format!("dependencies = [{{ name = \"b\" }}, {{ name = \"a\" }}]\n{extras}"))
-            + &package("b", "2", "")
-            + &package("c", "3", "")
-            + &package("d", "4", "")
-            + &package("unused", "5", "");
+        let body =
+            project("{ name = \"a\", extra = [\"x\"] }, { name = \"d\", marker = \"os_name == 'nt'\" }")
+                + &package(
+                    "a",
+                    "1",
+                    &format!("dependencies = [{{ name = \"b\" }}, {{ name = \"a\" }}]\n{extras}"),
+                )
+                + &package("b", "2", "")
+                + &package("c", "3", "")
+                + &package("d", "4", "")
+                + &package("unused", "5", "");
         check(&body, "a 1 1; b 2 1; c 3 1; ");
     }
 
@@ -226,7 +244,10 @@ mod tests {
             + &package("a", "1", "resolution-markers = [\"python_version < '3.11'\"]")
             + &package("a", "2", "resolution-markers = [\"python_version >= '3.11'\"]");
         check(&body, "a 2 1; ");
-        check(&(project("{ name = \"a\" }") + &package("a", "1", "") + &package("a", "2", "")), "several entries for a");
+        check(
+            &(project("{ name = \"a\" }") + &package("a", "1", "") + &package("a", "2", "")),
+            "several entries for a",
+        );
     }
 
     #[test]

@@ -41,7 +41,10 @@ pub struct Layout {
 impl Layout {
     /// Debian's layout for locally installed packages of this Python.
     pub fn new(version: &str) -> Self {
-        Self { version: version.to_owned(), site: format!("usr/local/lib/python{version}/dist-packages").into() }
+        Self {
+            version: version.to_owned(),
+            site: format!("usr/local/lib/python{version}/dist-packages").into(),
+        }
     }
 
     /// The interpreter's absolute path.
@@ -81,8 +84,11 @@ pub fn install(
 ) -> Result<Installed, Error> {
     let zip = Zip::open(path)?;
     let wheel = Wheel::open(&zip, expected)?;
-    let mut installed =
-        Installed { tree: Tree::default(), record: layout.site.join(&wheel.info).join("RECORD"), rows: Vec::new() };
+    let mut installed = Installed {
+        tree: Tree::default(),
+        record: layout.site.join(&wheel.info).join("RECORD"),
+        rows: Vec::new(),
+    };
     for member in zip.members() {
         if let Some(target) = wheel.target(member, layout)? {
             installed.add(&wheel, member, target, (layout, stage))?;
@@ -121,7 +127,9 @@ impl Installed {
                 kind = NodeKind::File(Content::Bytes(rewrite_first_line(bytes, layout).into()));
             }
         }
-        self.insert(layout, target, Node { mode, uid: 0, gid: 0, kind }, || wheel.zip.bad("two of its files go to the same place"))
+        self.insert(layout, target, Node { mode, uid: 0, gid: 0, kind }, || {
+            wheel.zip.bad("two of its files go to the same place")
+        })
     }
 
     fn put(&mut self, layout: &Layout, target: PathBuf, node: Node) -> Result<(), Error> {
@@ -180,12 +188,8 @@ impl<'a> Wheel<'a> {
             return Err(zip.bad(&format!("a wheel has one .dist-info directory, this has {}", infos.len())));
         };
         let stem = info.strip_suffix(".dist-info").ok_or_else(|| zip.bad("its .dist-info is misspelt"))?;
-        let wheel = Self {
-            zip,
-            info: info.to_owned(),
-            data: format!("{stem}.data"),
-            record: BTreeMap::new(),
-        };
+        let wheel =
+            Self { zip, info: info.to_owned(), data: format!("{stem}.data"), record: BTreeMap::new() };
         wheel.check_format()?;
         wheel.check_identity(expected)?;
         let text = wheel.metadata("RECORD")?.ok_or_else(|| zip.bad("it has no RECORD"))?;
@@ -213,7 +217,8 @@ impl<'a> Wheel<'a> {
 
     fn check_identity(&self, expected: Expected<'_>) -> Result<(), Error> {
         let text = self.metadata("METADATA")?.ok_or_else(|| self.zip.bad("it has no METADATA"))?;
-        let (name, version) = (header(&text, "Name").unwrap_or_default(), header(&text, "Version").unwrap_or_default());
+        let (name, version) =
+            (header(&text, "Name").unwrap_or_default(), header(&text, "Version").unwrap_or_default());
         let same_version = version == expected.version
             || matches!(
                 (version.parse::<pep440_rs::Version>(), expected.version.parse::<pep440_rs::Version>()),
@@ -308,7 +313,9 @@ mod tests {
 
     fn check(wheel: &TestWheel, expect: &str) {
         let text = match install_bytes(&wheel.bytes()) {
-            Ok(tree) => tree.iter().map(|(path, node)| format!("{} {:o}\n", path.display(), node.mode)).collect(),
+            Ok(tree) => {
+                tree.iter().map(|(path, node)| format!("{} {:o}\n", path.display(), node.mode)).collect()
+            }
             Err(error) => error.to_string(),
         };
         assert!(text.contains(expect), "{text:?} does not say {expect:?}");
@@ -355,8 +362,14 @@ mod tests {
         let clash = TestWheel::new("demo", "1.0").file("a.py", b"1").file("demo-1.0.data/purelib/a.py", b"2");
         check(&clash, "same place");
         let injected = b"[console_scripts]\nx = os;import evil:main\n";
-        check(&TestWheel::new("demo", "1.0").file("demo-1.0.dist-info/entry_points.txt", injected), "entry_points");
+        check(
+            &TestWheel::new("demo", "1.0").file("demo-1.0.dist-info/entry_points.txt", injected),
+            "entry_points",
+        );
         let escaping = b"[console_scripts]\n../x = demo:main\n";
-        check(&TestWheel::new("demo", "1.0").file("demo-1.0.dist-info/entry_points.txt", escaping), "entry_points");
+        check(
+            &TestWheel::new("demo", "1.0").file("demo-1.0.dist-info/entry_points.txt", escaping),
+            "entry_points",
+        );
     }
 }

@@ -65,7 +65,10 @@ impl Zip {
         let length = file.metadata().map_err(Error::io("read", path))?.len();
         let mut zip = Self { file, name, members: Vec::new() };
         let (offset, size, count) = zip.find_directory(length)?;
-        if count > MAX_MEMBERS || size > MAX_DIRECTORY || offset.checked_add(size).is_none_or(|end| end > length) {
+        if count > MAX_MEMBERS
+            || size > MAX_DIRECTORY
+            || offset.checked_add(size).is_none_or(|end| end > length)
+        {
             return Err(zip.bad("its directory is out of bounds"));
         }
         let directory = zip.bytes_at(offset, size as usize)?;
@@ -245,7 +248,8 @@ impl Zip {
     fn check_name(&self, name: &str) -> Result<(), Error> {
         match is_safe(name) {
             true => Ok(()),
-            false => Err(self.bad(&format!("it holds the unsafe path {:?}", name.chars().take(120).collect::<String>()))),
+            false => Err(self
+                .bad(&format!("it holds the unsafe path {:?}", name.chars().take(120).collect::<String>()))),
         }
     }
 
@@ -257,9 +261,10 @@ impl Zip {
                 return Err(self.bad(&format!("it holds {} twice", member.name)));
             }
         }
-        let inside_file = self.members.iter().find(|member| {
-            member.name.match_indices('/').any(|(at, _)| seen.contains(&member.name[..at]))
-        });
+        let inside_file = self
+            .members
+            .iter()
+            .find(|member| member.name.match_indices('/').any(|(at, _)| seen.contains(&member.name[..at])));
         match inside_file {
             Some(member) => Err(self.bad(&format!("{} lies below a file", member.name))),
             None => Ok(()),
@@ -355,7 +360,10 @@ mod tests {
 
     fn check(bytes: &[u8], expect: &str) {
         let outcome = open(bytes).and_then(|zip| {
-            zip.members().iter().map(|member| zip.bytes(member, 1 << 20).map(|b| b.len())).collect::<Result<Vec<_>, _>>()
+            zip.members()
+                .iter()
+                .map(|member| zip.bytes(member, 1 << 20).map(|b| b.len()))
+                .collect::<Result<Vec<_>, _>>()
         });
         let text = match outcome {
             Ok(lengths) => format!("{lengths:?}"),
@@ -378,7 +386,10 @@ mod tests {
         }
         check(&write(&[ZipFile::stored("a", b"1"), ZipFile::stored("a", b"2")]), "twice");
         check(&write(&[ZipFile::stored("a", b"1"), ZipFile::stored("a/b", b"2")]), "below a file");
-        check(&write(&[ZipFile { mode: 0o120_777, ..ZipFile::stored("l", b"/etc/passwd") }]), "symbolic link");
+        check(
+            &write(&[ZipFile { mode: 0o120_777, ..ZipFile::stored("l", b"/etc/passwd") }]),
+            "symbolic link",
+        );
     }
 
     #[test]

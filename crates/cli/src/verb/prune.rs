@@ -20,7 +20,7 @@ pub(super) fn system(globals: &Globals, words: Words) -> Result<u8, Failure> {
             let collected = engine.collect_images()?;
             output::print(&format!(
                 "removed {} layers and {} blobs\nTotal reclaimed space: {}\n",
-                collected.layers,
+                collected.layers.len(),
                 collected.blobs,
                 size(collected.bytes)
             ))?;

@@ -115,9 +115,8 @@ impl Channel {
             let mut iov = [IoSliceMut::new(&mut bytes)];
             match recvmsg(&self.0, &mut iov, &mut control, RecvFlags::CMSG_CLOEXEC) {
                 Ok(received) => break received.bytes,
-                Err(rustix::io::Errno::INTR) => {}
-                // The other end was closed with unread messages.
-                Err(rustix::io::Errno::CONNRESET) => return Ok(None),
+                // The other end was closed with unread messages: told once, before what it had sent.
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => {}
                 Err(errno) => return Err(errno.into()),
             }
         };
@@ -193,6 +192,16 @@ mod tests {
         assert_eq!(got.to_string(), sent.to_string());
         assert_eq!(got.exit_code(), 127);
         drop(child);
+        assert!(parent.receive().unwrap().is_none());
+    }
+
+    #[test]
+    fn a_last_word_is_heard_by_a_sender() {
+        let (parent, child) = Channel::pair().unwrap();
+        parent.send(Word::Go, &[], &[]).unwrap();
+        child.send_failure(&Error::Launch("no".into()));
+        drop(child);
+        assert!(parent.receive().unwrap().unwrap().failure().is_some());
         assert!(parent.receive().unwrap().is_none());
     }
 

@@ -31,8 +31,8 @@ pub enum Io {
     Terminal,
 }
 
-/// A container that waits one step before execve. Dropped without [`start`](Self::start) it is killed
-/// and its control groups are removed.
+/// A container that is set up, as far as one step before execve, and waits there. Dropped without
+/// [`start`](Self::start) it is killed and its control groups are removed.
 #[derive(Debug)]
 pub struct Created {
     /// The terminal's master side, for [`Io::Terminal`]; take it before [`start`](Self::start).
@@ -52,10 +52,11 @@ impl Created {
         self.running.cgroup()
     }
 
-    /// Lets the child execute its program.
+    /// Lets the child execute its program, and waits until it has.
     ///
     /// # Errors
-    /// [`Error::Exec`] with the kernel's reason; the container is gone then.
+    /// [`Error::Exec`] with the kernel's reason, or what failed while the child set itself up; the container is
+    /// gone then.
     pub fn start(self) -> Result<Running, Error> {
         let Self { running, channel, .. } = self;
         match go(&channel) {
@@ -66,7 +67,8 @@ impl Created {
 }
 
 /// Makes everything that `launch` says, up to the step before execve. The caller is the container's
-/// parent: when it dies, the container dies.
+/// parent: when it dies, the container dies. Without a terminal it returns while the child still sets itself
+/// up; what fails there is told by [`Created::start`].
 ///
 /// # Errors
 /// Any [`Error`]; nothing is left behind then, or [`Error::HalfMade`] says what.
@@ -76,12 +78,13 @@ pub fn create(launch: &Launch, io: Io) -> Result<Created, Error> {
     let host_id = |id: u32| launch.ids.map_or(id, |ids| ids.host.saturating_add(id));
     give_pipes(&io, host_id(launch.process.uid), host_id(launch.process.gid))?;
     let group = ControlGroup::create(&launch.cgroup, &format!("corral-{}", launch.id.short()))?;
+    let tty = matches!(io, Io::Terminal);
     let (child, channel) = match spawn(launch, io, caller, &group) {
         Ok(spawned) => spawned,
         Err(cause) => return Err(cause.with_left(group.remove())),
     };
     let mut running = Running::new(child, group);
-    match prepare(launch, &mut running, &channel) {
+    match prepare(launch, &mut running, &channel, tty) {
         Ok(console) => Ok(Created { console, running, channel }),
         Err(cause) => Err(cause.with_left(running.cleanup())),
     }
@@ -108,8 +111,13 @@ fn spawn(launch: &Launch, io: Io, caller: Caller, group: &ControlGroup) -> Resul
     }
 }
 
-/// The parent's share, while the child sets itself up; then the child's word that it is ready.
-fn prepare(launch: &Launch, running: &mut Running, channel: &Channel) -> Result<Option<OwnedFd>, Error> {
+/// The parent's share, while the child sets itself up. Gives the terminal's master side.
+fn prepare(
+    launch: &Launch,
+    running: &mut Running,
+    channel: &Channel,
+    tty: bool,
+) -> Result<Option<OwnedFd>, Error> {
     let pid = running.process.name.pid;
     running.process.name = process_name(pid)?;
     confine::limit(Pid::from_raw(pid), &launch.process.ulimits)?;
@@ -128,11 +136,14 @@ fn prepare(launch: &Launch, running: &mut Running, channel: &Channel) -> Result<
             .unwrap_or(Error::inside("send the mounts", error)));
     }
     drop(detached);
+    if tty { console(channel).map(Some) } else { Ok(None) }
+}
+
+/// Waits until the child is ready, with the master side of its terminal.
+pub(crate) fn console(channel: &Channel) -> Result<OwnedFd, Error> {
     let message = answer(channel, "setting up")?;
-    match message.failure() {
-        Some(error) => Err(error),
-        None => Ok(message.fds.into_iter().next()),
-    }
+    let failure = message.failure();
+    message.fds.into_iter().next().ok_or(failure.unwrap_or(Error::Died { act: "setting up" }))
 }
 
 /// The child's next message; end of file means that it died.
@@ -142,12 +153,15 @@ pub(crate) fn answer(channel: &Channel, act: &'static str) -> Result<Message, Er
     message.ok_or(Error::Died { act })
 }
 
-/// Releases the child; end of file means that its program runs.
+/// Releases the child, ready or not: without a terminal nobody waits for its word in between, which spares
+/// two changes between the processes. End of file means that its program runs.
 pub(crate) fn go(channel: &Channel) -> Result<(), Error> {
     let talk = |error| Error::inside("talk to the container's first process", error);
-    channel.send(Word::Go, &[], &[]).map_err(talk)?;
-    match channel.receive().map_err(talk)?.and_then(|message| message.failure()) {
-        Some(error) => Err(error),
-        None => Ok(()),
+    let sent = channel.send(Word::Go, &[], &[]);
+    while let Some(message) = channel.receive().map_err(talk)? {
+        if let Some(error) = message.failure() {
+            return Err(error);
+        }
     }
+    sent.map_err(talk)
 }

@@ -23,7 +23,7 @@ use crate::caller::{Caller, process_name};
 use crate::cgroup::Entrance;
 use crate::channel::{Channel, Word};
 use crate::confine;
-use crate::create::{answer, go};
+use crate::create::{answer, console, go};
 use crate::inside::{Step, finish};
 use crate::program::Program;
 use crate::running::Child;
@@ -49,9 +49,10 @@ pub fn exec(launch: &Launch, status: &Status, process: &Process, io: Io) -> Resu
     }
     let host_id = |id: u32| launch.ids.map_or(id, |ids| ids.host.saturating_add(id));
     give_pipes(&io, host_id(process.uid), host_id(process.gid))?;
+    let tty = matches!(io, Io::Terminal);
     let joining = Joining { launch, process, io, ignored_signals: caller.ignored_signals };
     let (mut child, channel) = spawn(joining, init.as_fd(), group.entrance()?)?;
-    match settle(&mut child, &channel) {
+    match settle(&mut child, &channel, tty) {
         Ok(console) => Ok(Exec { console, process: child }),
         Err(cause) => {
             // Killed and reaped when it is dropped.
@@ -95,15 +96,12 @@ fn spawn(joining: Joining<'_>, init: BorrowedFd<'_>, entrance: Entrance) -> Resu
     Ok((Child::new(pid, pidfd), parent))
 }
 
-/// Waits until the process is set up, and lets it go.
-fn settle(child: &mut Child, channel: &Channel) -> Result<Option<OwnedFd>, Error> {
+/// Lets the process go, and waits until its program runs.
+fn settle(child: &mut Child, channel: &Channel, tty: bool) -> Result<Option<OwnedFd>, Error> {
     child.name = process_name(child.name.pid)?;
-    let message = answer(channel, "setting up")?;
-    if let Some(error) = message.failure() {
-        return Err(error);
-    }
+    let console = if tty { Some(console(channel)?) } else { None };
     go(channel)?;
-    Ok(message.fds.into_iter().next())
+    Ok(console)
 }
 
 /// Joins the container and makes the process in it.

@@ -11,8 +11,7 @@
 //! binds, devices: detached mounts
 //! SCM_RIGHTS ─────────────── mounts ───────────▶ attaches all below the new root (openat2),
 //!                                                proc, sysfs, devpts …, pivot_root, masks
-//!            ◀── ready (and the pty master) ───  ids, capabilities, limits
-//! Created
+//! Created    ◀── ready (and the pty master) ───  ids, capabilities, working directory
 //!  .start() ─────────────────── go ────────────▶ seccomp, execve
 //! Running   ◀───────── end of file, or errno ──
 //! ```

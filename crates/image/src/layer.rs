@@ -97,7 +97,9 @@ impl Store {
     pub(crate) fn publish_layer(&self, staging: &Staging, meta: &Meta) -> Result<(), Error> {
         let draft = staging.path().join("layer");
         let path = draft.join("meta.json");
-        let json = serde_json::to_vec(meta).unwrap_or_default();
+        // Only a path that comes twice is in it, and JSON has no way to say one that is not UTF-8.
+        let json = serde_json::to_vec(meta)
+            .map_err(|e| Error::Archive(format!("a path comes twice and is not UTF-8: {e}")))?;
         std::fs::write(&path, json).map_err(|e| Error::io("write", &path, e))?;
         let target = self.layer_path(&meta.diff_id);
         loop {

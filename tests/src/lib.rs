@@ -34,7 +34,8 @@ pub struct Said {
 /// # Panics
 /// When `CORRAL_BIN` names none: a test without its subject must not pass.
 pub fn binary() -> PathBuf {
-    let path = std::env::var_os("CORRAL_BIN").expect("CORRAL_BIN names the corral binary (cargo xtask test sets it)");
+    let path = std::env::var_os("CORRAL_BIN")
+        .expect("CORRAL_BIN names the corral binary (cargo xtask test sets it)");
     let path = PathBuf::from(path);
     assert!(path.is_file(), "CORRAL_BIN={} is not a file", path.display());
     path
@@ -188,9 +189,10 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 const APPLETS: [&str; 40] = [
-    "sh", "ls", "cat", "id", "true", "false", "echo", "sleep", "env", "pwd", "hostname", "touch", "mkdir", "rm", "stat",
-    "mount", "umount", "ps", "kill", "grep", "head", "tail", "wc", "dd", "chown", "chmod", "mknod", "find", "readlink",
-    "nc", "ip", "ping", "unshare", "chroot", "seq", "yes", "date", "ln", "tty", "stty",
+    "sh", "ls", "cat", "id", "true", "false", "echo", "sleep", "env", "pwd", "hostname", "touch", "mkdir",
+    "rm", "stat", "mount", "umount", "ps", "kill", "grep", "head", "tail", "wc", "dd", "chown", "chmod",
+    "mknod", "find", "readlink", "nc", "ip", "ping", "unshare", "chroot", "seq", "yes", "date", "ln", "tty",
+    "stty",
 ];
 
 fn busybox_tree(tar: &mut tar::Builder<Vec<u8>>) -> std::io::Result<()> {

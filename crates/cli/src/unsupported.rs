@@ -83,13 +83,8 @@ pub(crate) fn add(command: Command) -> Command {
     }))
 }
 
-/// The first of those flags that was typed.
+/// The first of those flags that was typed, in a command to which they were added.
 pub(crate) fn used(matches: &ArgMatches) -> Option<&'static str> {
     use clap::parser::ValueSource::CommandLine;
-    let typed =
-        |name: &str| matches.try_contains_id(name).is_ok() && matches.value_source(name) == Some(CommandLine);
-    RUN.iter()
-        .map(|(name, ..)| *name)
-        .filter(|name| *name != "attach" || matches.try_get_raw("attach").is_ok())
-        .find(|name| typed(name))
+    RUN.iter().map(|(name, ..)| *name).find(|name| matches.value_source(name) == Some(CommandLine))
 }

@@ -1,3 +1,4 @@
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
 use corral_runtime::ControlGroup;
@@ -61,8 +62,14 @@ impl Engine {
     /// # Errors
     /// When the store or a record fails.
     pub fn collect_images(&self) -> Result<corral_image::Collected, Error> {
-        let used = self.images_in_use()?;
-        Ok(self.store().gc(&|image| used.contains(image))?)
+        // Asked by the store once nobody holds a lease any more, so that a container made meanwhile counts. A
+        // record that cannot be read keeps every image.
+        let used = OnceCell::new();
+        let in_use = |image: &Digest| match used.get_or_init(|| self.images_in_use()) {
+            Ok(used) => used.contains(image),
+            Err(_) => true,
+        };
+        Ok(self.store().gc(&in_use)?)
     }
 
     /// The bounded form for the way of `run`: looks at a few run directories only.

@@ -32,6 +32,7 @@ impl Engine {
             return Ok(());
         }
         let lock = self.layout.lock(id)?;
+        // Whoever held the lock before us may have removed it; then this takes away our own run directory only.
         let record = self.layout.container_record(id).unwrap_or_default();
         Ok(self.layout.remove_container(lock, id, record.as_ref())?)
     }

@@ -2,10 +2,15 @@ use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 
+use std::time::{Duration, Instant};
+
 use corral_spec::ContainerId;
 use rustix::fs::FlockOperation;
 
 use crate::{Error, Layout};
+
+/// How long a command waits for another that works on the same container.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The right to change a container, held as an flock(2) on `RUN/containers/ID/lock`. The lock follows
 /// the open file: a monitor that inherits the descriptor holds it until its own end, however it ends.
@@ -52,12 +57,21 @@ impl Layout {
         Err(Error::Busy(id.short().to_owned()))
     }
 
-    /// Takes the lock or says that the container is busy.
+    /// Takes the lock. Whoever collects or only looks holds it for moments, so this waits a while for it.
     ///
     /// # Errors
-    /// [`Error::Busy`] if someone else holds it.
+    /// [`Error::Busy`] if someone else holds it all that time: the container runs, or another command works on it.
     pub fn lock(&self, id: &ContainerId) -> Result<ContainerLock, Error> {
-        self.try_lock(id)?.ok_or_else(|| Error::Busy(id.short().to_owned()))
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(lock) = self.try_lock(id)? {
+                return Ok(lock);
+            }
+            if Instant::now() > deadline {
+                return Err(Error::Busy(id.short().to_owned()));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Whether someone holds the lock; makes nothing.

@@ -60,7 +60,11 @@ fn copy(mut reader: Reader, timestamps: bool) -> Result<u8, Failure> {
     let mut err_filter = filter(isatty(rustix::stdio::stderr()));
     let mut clean = Vec::new();
     while let Some(entry) = reader.next_entry(|| out.flush())? {
-        let stamp = if timestamps { format!("{} ", rfc3339(entry.time_ns)) } else { String::new() };
+        let stamp = if timestamps && !entry.continues {
+            format!("{} ", rfc3339(entry.time_ns))
+        } else {
+            String::new()
+        };
         let filter = if entry.stream == Stream::Stderr { &mut err_filter } else { &mut out_filter };
         let bytes = match filter {
             Some(filter) => {

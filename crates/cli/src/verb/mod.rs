@@ -188,40 +188,56 @@ pub(crate) fn parse<T: Args + FromArgMatches>(
     verb: &'static str,
     words: Words,
 ) -> Result<Option<T>, Failure> {
-    parse_with(verb, words, |command| command)
+    parse_matches(verb, words, |command| command)?.map_or(Ok(None), |matches| from_matches(verb, &matches))
 }
 
-/// As [`parse`], with the command finished by the verb.
-pub(crate) fn parse_with<T: Args + FromArgMatches>(
+/// As [`parse`], for the verbs with Docker's flags that are only there to be refused by name.
+pub(crate) fn parse_or_refuse<T: Args + FromArgMatches>(
     verb: &'static str,
     words: Words,
-    finish: impl FnOnce(clap::Command) -> clap::Command,
 ) -> Result<Option<T>, Failure> {
-    let about = VERBS.iter().find(|(name, ..)| *name == verb).map_or("", |(_, about, _)| about);
-    let command =
-        clap::Command::new(verb).bin_name(format!("corral {verb}")).about(about).no_binary_name(true);
-    let command = finish(T::augment_args(command));
-    let usage = |error: clap::Error| match error.kind() {
-        clap::error::ErrorKind::DisplayHelp => output::print(&error.to_string()).map(|()| None),
-        _ => {
-            let text = error.to_string();
-            let line = text.lines().next().unwrap_or_default();
-            Err(Failure::usage(verb, line.strip_prefix("error: ").unwrap_or(line)))
-        }
-    };
-    let matches = match command.try_get_matches_from(words) {
-        Ok(matches) => matches,
-        Err(error) => return usage(error),
-    };
+    let Some(matches) = parse_matches::<T>(verb, words, crate::unsupported::add)? else { return Ok(None) };
     if let Some(flag) = crate::unsupported::used(&matches) {
         return Err(Failure::with_code(
             ENGINE,
             format!("--{flag} is known and not supported yet; leave it out or see docs/roadmap.md"),
         ));
     }
-    match T::from_arg_matches(&matches) {
-        Ok(flags) => Ok(Some(flags)),
-        Err(error) => usage(error),
+    from_matches(verb, &matches)
+}
+
+fn from_matches<T: FromArgMatches>(verb: &str, matches: &clap::ArgMatches) -> Result<Option<T>, Failure> {
+    T::from_arg_matches(matches).map(Some).map_err(|error| usage(verb, &error))
+}
+
+fn usage(verb: &str, error: &clap::Error) -> Failure {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    Failure::usage(verb, line.strip_prefix("error: ").unwrap_or(line))
+}
+
+/// What was typed; none if it was a call for help, which has been answered then.
+fn parse_matches<T: Args>(
+    verb: &'static str,
+    words: Words,
+    finish: impl FnOnce(clap::Command) -> clap::Command,
+) -> Result<Option<clap::ArgMatches>, Failure> {
+    let about = VERBS.iter().find(|(name, ..)| *name == verb).map_or("", |(_, about, _)| about);
+    let command = clap::Command::new(verb)
+        .bin_name(format!("corral {verb}"))
+        .about(about)
+        .no_binary_name(true)
+        // -h is the host name in run and create, as Docker has it.
+        .disable_help_flag(true)
+        .arg(clap::Arg::new("help").long("help").help("Print usage").action(clap::ArgAction::Help));
+    let command = finish(T::augment_args(command));
+    match command.try_get_matches_from(words) {
+        Ok(matches) => Ok(Some(matches)),
+        Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {
+            output::print(&error.to_string())?;
+            Ok(None)
+        }
+        Err(error) => Err(usage(verb, &error)),
     }
 }
 

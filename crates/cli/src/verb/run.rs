@@ -9,11 +9,11 @@ use rustix::stdio::stdin;
 use crate::app::Globals;
 use crate::failure::{ENGINE, Failure};
 use crate::run_flags::RunFlags;
-use crate::{Words, output, unsupported};
+use crate::{Words, output};
 
 /// `corral run`: make, start, attach, answer the program's exit code.
 pub(super) fn run(globals: &Globals, words: Words) -> Result<u8, Failure> {
-    let Some(flags) = super::parse_with::<RunFlags>("run", words, unsupported::add)? else { return Ok(0) };
+    let Some(flags) = super::parse_or_refuse::<RunFlags>("run", words)? else { return Ok(0) };
     try_run(globals, &flags).map_err(Failure::of_engine)
 }
 
@@ -74,7 +74,7 @@ fn background(engine: &Engine, started: Started, remove: bool) -> Result<u8, Fai
 
 /// `corral create`: make, and print the id.
 pub(super) fn create(globals: &Globals, words: Words) -> Result<u8, Failure> {
-    let Some(flags) = super::parse_with::<RunFlags>("create", words, unsupported::add)? else { return Ok(0) };
+    let Some(flags) = super::parse_or_refuse::<RunFlags>("create", words)? else { return Ok(0) };
     let act = || {
         let spec = flags.spec()?;
         let engine = globals.engine()?;

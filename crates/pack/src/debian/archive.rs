@@ -16,7 +16,7 @@ use super::suite::Archive;
 use super::{Cache, Error, Keyring, LockedSource, Mirror, Request};
 
 /// Debian's largest are below 200 kB.
-const INRELEASE_LIMIT: u64 = 8 << 20;
+const INRELEASE_LIMIT: u64 = 4 << 20;
 /// Debian's largest, unpacked, are below 60 MB.
 const PACKAGES_LIMIT: u64 = 1 << 30;
 /// xz -9 needs 65 MB to unpack.

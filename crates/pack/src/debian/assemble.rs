@@ -26,11 +26,10 @@ pub fn assemble(debs: &[DebFile], request: &Request, cache: &Cache) -> Result<Ba
         merge.add(package, &accounts)?;
     }
     let Merge { mut tree, from, .. } = merge;
-    tree.make_parents();
-    check_parents(&tree, &from, debs)?;
     let mut unapplied = Vec::new();
     fixup::apply(&mut tree, accounts, request, &mut unapplied)?;
     tree.make_parents();
+    check_parents(&tree, &from, debs)?;
 
     let mut origins: Vec<Origin> =
         debs.iter().map(|deb| Origin { package: deb.package.clone(), files: Vec::new() }).collect();
@@ -130,7 +129,9 @@ impl Merge<'_> {
         match (&there.kind, self.from.get(path).copied()) {
             // As with dpkg, the first package's directory counts; and old packages ship /var/run as one.
             (NodeKind::Directory, _) if is_directory => Ok(()),
-            (NodeKind::Symlink(_), None) => Ok(()),
+            (NodeKind::Symlink(_), None) if is_directory || matches!(node.kind, NodeKind::Symlink(_)) => {
+                Ok(())
+            }
             (_, Some(other)) if other != package && !is_directory => {
                 if same(there, &node)? || self.replaces(other, package) {
                     return Ok(());

@@ -29,8 +29,8 @@ const MAGIC: &[u8; 16] = b"corral-data-01\n\0";
 /// Bytes after the tar in a kept data.tar.
 const TRAILER: u64 = 56;
 const CONTROL_LIMIT: u64 = 32 << 20;
-/// Debian's largest package unpacks to a tenth of this.
-const DATA_LIMIT: u64 = 32 << 30;
+/// Debian's largest packages unpack to half of this.
+const DATA_LIMIT: u64 = 8 << 30;
 const MEMBERS_LIMIT: usize = 1_000_000;
 /// xz -9 needs 65 MB to unpack.
 const XZ_MEMORY: u64 = 256 << 20;
@@ -40,9 +40,12 @@ pub(super) struct Deb {
     /// The control stanza.
     control: String,
     /// `preinst`, `postinst` and `config`, if it has them.
-    pub(super) scripts: Vec<(&'static str, String)>,
+    pub(super) scripts: Vec<Script>,
     pub(super) members: Vec<Member>,
 }
+
+/// A maintainer script's name and text.
+pub(super) type Script = (&'static str, String);
 
 /// One file of a package.
 #[derive(Debug)]
@@ -205,7 +208,7 @@ impl Packing {
 }
 
 /// The control stanza and the scripts that an installation would run.
-fn read_control(parts: &Parts) -> Result<(String, Vec<(&'static str, String)>), String> {
+fn read_control(parts: &Parts) -> Result<(String, Vec<Script>), String> {
     let text = |error: io::Error| format!("its control.tar is broken ({error})");
     let (packing, bytes) = parts.control;
     let reader = packing.unpack(bytes).map_err(text)?.take(CONTROL_LIMIT);
@@ -234,6 +237,8 @@ fn read_control(parts: &Parts) -> Result<(String, Vec<(&'static str, String)>), 
 /// A kept data.tar.
 struct Data {
     file: File,
+    /// Length of the tar in bytes.
+    length: u64,
 }
 
 enum DataError {
@@ -256,7 +261,7 @@ impl Data {
             return Err(spoiled());
         }
         (&file).rewind()?;
-        Ok(Self { file })
+        Ok(Self { file, length })
     }
 
     /// Decompresses a package's data.tar into the cache.
@@ -287,6 +292,7 @@ impl Data {
     /// Its members in their order, the root itself left out.
     fn members(self) -> Result<Vec<Member>, String> {
         let broken = |error: io::Error| format!("its data.tar is broken ({error})");
+        let length = self.length;
         let mut archive = tar::Archive::new(self.file);
         let mut members = Vec::new();
         for entry in archive.entries_with_seek().map_err(broken)? {
@@ -298,6 +304,10 @@ impl Data {
                 return Err(format!("has more than {MEMBERS_LIMIT} files"));
             }
             let kind = member_kind(&entry).map_err(|reason| about(&reason))?;
+            // Contents are skipped by seeking, which goes past the end without complaint.
+            if entry.raw_file_position().checked_add(entry.size()).is_none_or(|end| end > length) {
+                return Err(about("has a file that is cut short"));
+            }
             if let (true, MemberKind::Symlink(target)) = (path::is_merged(&path), &kind) {
                 if target != &PathBuf::from("usr").join(&path) {
                     return Err(about("has a link in place of a directory of the merged /usr"));

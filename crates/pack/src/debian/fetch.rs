@@ -16,8 +16,6 @@ use super::{BaseLock, Cache, DebFile, Error, LockedPackage, Mirror, OnProgress, 
 
 /// Mirrors answer small files slowly; more at once hides that.
 const THREADS: usize = 6;
-/// No package of Debian's is larger than 2 GB.
-const DEB_LIMIT: u64 = 4 << 30;
 
 /// Makes every locked package present in the cache, and answers in the lock's order. Without network when
 /// all are stored already.
@@ -31,6 +29,7 @@ pub fn fetch(
     cache: &Cache,
     progress: OnProgress,
 ) -> Result<Vec<DebFile>, Error> {
+    lock.check()?;
     let left = lock.packages.iter().map(|package| package.size).sum();
     let job = Job { lock, mirror, cache, progress, client: OnceLock::new(), left: AtomicU64::new(left) };
     let next = AtomicUsize::new(0);
@@ -88,22 +87,10 @@ impl Job<'_> {
     }
 
     fn download(&self, package: &LockedPackage, path: &Path) -> Result<(), Error> {
-        let malformed = |reason: String| Error::Malformed {
-            what: "agent.lock",
-            suite: self.lock.suite.to_string(),
-            reason,
-        };
+        // The lock was checked: one of them it is.
         let archive =
             Archive::ALL.into_iter().find(|archive| archive.codename(self.lock.suite) == package.source);
-        let archive = archive.ok_or_else(|| {
-            malformed(format!(
-                "package {} is from {:?}, which is not this suite's",
-                package.name, package.source
-            ))
-        })?;
-        if package.size > DEB_LIMIT {
-            return Err(malformed(format!("package {} has a size of {}", package.name, package.size)));
-        }
+        let archive = archive.unwrap_or(Archive::Main);
         let urls: Vec<_> = self.mirror.bases(archive).iter().map(|base| base.join(&package.path)).collect();
         let client = self.client.get_or_init(|| Client::new(self.mirror));
         let fetched = client.fetch(&urls, package.size, |url, body| self.receive(package, path, url, body));

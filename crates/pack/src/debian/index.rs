@@ -204,8 +204,7 @@ fn parse(stanza: Stanza, archive: &str) -> Result<Package, String> {
         return Err(bad("a malformed Architecture"));
     }
     let path = get("Filename")?;
-    let plain = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(|b| b.is_ascii_graphic());
-    if !path.split('/').all(plain) || path.contains(['?', '#', '\\']) {
+    if !is_pool_path(path) {
         return Err(bad("a malformed Filename"));
     }
     let mut depends = relations("Pre-Depends")?;
@@ -230,6 +229,12 @@ fn parse(stanza: Stanza, archive: &str) -> Result<Package, String> {
         sha256: Digest::from_hex(get("SHA256")?).map_err(|_| bad("a malformed SHA256"))?,
         archive: archive.to_owned(),
     })
+}
+
+/// Whether a text can be a package's path on a mirror.
+pub(super) fn is_pool_path(path: &str) -> bool {
+    let plain = |part: &str| !matches!(part, "" | "." | "..") && part.bytes().all(|b| b.is_ascii_graphic());
+    path.split('/').all(plain) && !path.contains(['?', '#', '\\'])
 }
 
 fn rank(priority: &str) -> u8 {

@@ -8,12 +8,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use pgp::composed::{CleartextSignedMessage, Deserializable, SignedPublicKey, SignedPublicSubKey};
+use pgp::composed::{Deserializable, SignedPublicKey, SignedPublicSubKey};
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{RevocationCode, Signature, SignatureType};
 use pgp::types::{KeyDetails, Tag};
 
 use super::Error;
+use super::clearsign::Message;
 
 /// The keys that a release may be signed with.
 pub struct Keyring {
@@ -71,28 +72,21 @@ impl Keyring {
         Ok(Self { certificates })
     }
 
-    /// The text of a message with a good signature, and the fingerprints of all keys that made one, in the
-    /// message's order.
+    /// The fingerprint of the first key with a good signature on a message.
     ///
     /// `now` in seconds since 1970. The error says why none was good.
-    pub(super) fn verify(
-        &self,
-        message: &CleartextSignedMessage,
-        now: u64,
-    ) -> Result<(String, Vec<String>), String> {
-        let text = message.signed_text();
-        let mut good = Vec::new();
+    pub(super) fn verify(&self, message: &Message, now: u64) -> Result<String, String> {
         let mut reasons = Vec::new();
-        for signature in message.signatures() {
-            match self.check(signature, text.as_bytes(), now) {
-                Ok(fingerprint) => good.push(fingerprint),
+        for signature in &message.signatures {
+            match self.check(signature, message.signed.as_bytes(), now) {
+                Ok(fingerprint) => return Ok(fingerprint),
                 Err(reason) => reasons.push(reason),
             }
         }
-        if reasons.is_empty() && good.is_empty() {
+        if reasons.is_empty() {
             reasons.push("it carries no signature".to_owned());
         }
-        if good.is_empty() { Err(reasons.join("; ")) } else { Ok((text, good)) }
+        Err(reasons.join("; "))
     }
 
     fn check(&self, signature: &Signature, text: &[u8], now: u64) -> Result<String, String> {

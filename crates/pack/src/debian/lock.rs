@@ -3,8 +3,14 @@
 use corral_spec::Digest;
 use serde::{Deserialize, Serialize};
 
-use super::index::Package;
-use super::{Architecture, Request, Suite};
+use super::index::{Package, is_pool_path};
+use super::relation::is_name;
+use super::suite::Archive;
+use super::version::Version;
+use super::{Architecture, Error, Request, Suite};
+
+/// No package of Debian's is larger than 2 GB.
+const DEB_LIMIT: u64 = 4 << 30;
 
 /// Everything a base is made of. The same request against the same archive gives the same lock, byte
 /// for byte: all lists are sorted.
@@ -35,8 +41,8 @@ pub struct LockedSource {
     pub inrelease: Digest,
     /// The release's own `Date`, RFC 3339 in UTC.
     pub date: String,
-    /// Fingerprints of the keys with a good signature, upper-case hexadecimal.
-    pub signed_by: Vec<String>,
+    /// Fingerprint of the first key with a good signature, upper-case hexadecimal.
+    pub signed_by: String,
 }
 
 /// One package file.
@@ -65,6 +71,28 @@ impl BaseLock {
         self.suite == request.suite
             && self.architecture == request.architecture
             && self.requested == request.roots()
+    }
+
+    /// A lock comes with a project, and is read as if it were hostile: names reach messages, paths mirrors.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let good = |package: &LockedPackage| {
+            is_name(&package.name)
+                && Version::parse(&package.version).is_some()
+                && is_pool_path(&package.path)
+                && package.size <= DEB_LIMIT
+                && Archive::ALL.iter().any(|archive| archive.codename(self.suite) == package.source)
+        };
+        match self.packages.iter().find(|package| !good(package)) {
+            None => Ok(()),
+            Some(package) => Err(Error::Malformed {
+                what: "agent.lock",
+                suite: self.suite.to_string(),
+                reason: format!(
+                    "package {:?} has a name, version, path, size or source that cannot be",
+                    package.name
+                ),
+            }),
+        }
     }
 }
 

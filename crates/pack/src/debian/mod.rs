@@ -28,6 +28,7 @@ mod aptconf;
 mod archive;
 mod assemble;
 mod cache;
+mod clearsign;
 mod content;
 mod date;
 mod deb;

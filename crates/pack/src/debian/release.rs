@@ -2,9 +2,9 @@
 //! deb822 stanza. Only what the signature covers is looked at.
 
 use corral_spec::Digest;
-use pgp::composed::CleartextSignedMessage;
 use sha2::{Digest as _, Sha256};
 
+use super::clearsign::Message;
 use super::keyring::CLOCK_SLACK_SECONDS;
 use super::{Error, Keyring, LockedSource, date, deb822};
 
@@ -40,10 +40,9 @@ impl Release {
         let bad = |reason: String| Error::Signature { suite: suite(), reason };
         let unsigned = || bad("it is not a clear-signed OpenPGP message".to_owned());
         let armoured = std::str::from_utf8(bytes).map_err(|_| unsigned())?;
-        let (message, _) = CleartextSignedMessage::from_string(armoured).map_err(|_| unsigned())?;
-        let (text, signed_by) = keyring.verify(&message, expect.now).map_err(bad)?;
-
-        let text = text.replace("\r\n", "\n");
+        let message = Message::parse(armoured).ok_or_else(unsigned)?;
+        let signed_by = keyring.verify(&message, expect.now).map_err(bad)?;
+        let text = message.signed.replace("\r\n", "\n");
         let (date, by_hash) = check(&text, expect)?;
         let inrelease = Digest::from_bytes(Sha256::digest(bytes).into());
         let source = LockedSource { suite: suite(), inrelease, date: date::rfc3339(date), signed_by };

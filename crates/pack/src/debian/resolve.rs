@@ -34,11 +34,7 @@ pub(super) fn choose(indexes: &[Index], request: &Request) -> Result<Chosen, Err
         let found = resolver.newest(&plain)?.ok_or_else(|| not_found(name, request.suite, None))?;
         resolver.take(found, &mut single, &mut several);
     }
-    loop {
-        let (package, clause) = match single.pop_front().or_else(|| several.pop_front()) {
-            Some(next) => next,
-            None => break,
-        };
+    while let Some((package, clause)) = single.pop_front().or_else(|| several.pop_front()) {
         if let Some(found) = resolver.satisfy(&package, &clause, &roots)? {
             resolver.take(found, &mut single, &mut several);
         }

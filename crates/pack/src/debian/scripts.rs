@@ -1,7 +1,7 @@
 //! Maintainer scripts that do not run, and what can be said of them without running them.
 
 use super::SkippedScript;
-use super::deb::Deb;
+use super::deb::{Deb, Script};
 
 /// Commands that scripts use, and what they are for.
 const COMMANDS: [(&str, &str); 24] = [
@@ -33,7 +33,7 @@ const COMMANDS: [(&str, &str); 24] = [
 
 /// The scripts of a package that an installation would have run.
 pub(super) fn skipped(package: &str, deb: &Deb) -> Vec<SkippedScript> {
-    let skip = |(script, text): &(&'static str, String)| SkippedScript {
+    let skip = |(script, text): &Script| SkippedScript {
         package: package.to_owned(),
         script,
         summary: summary(text),

@@ -125,7 +125,7 @@ mod tests {
         let (_, lines) = run(&mut tree, &[("usr/lib/tmpfiles.d/x.conf", line), ("etc/there", "old")], apply);
         let node = tree.get(Path::new(place)).map(|node| (node.mode, node.uid, node.gid));
         assert_eq!(node, expect, "{line}");
-        assert_eq!(lines.join("\n").contains(unapplied), true, "{line}: {lines:?}");
+        assert!(lines.join("\n").contains(unapplied), "{line}: {lines:?}");
         assert_eq!(lines.is_empty(), unapplied.is_empty(), "{line}: {lines:?}");
     }
 

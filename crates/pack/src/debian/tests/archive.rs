@@ -114,7 +114,7 @@ impl Deb {
 pub(super) fn ar(parts: &[(&str, &[u8])]) -> Vec<u8> {
     let mut bytes = b"!<arch>\n".to_vec();
     for (name, body) in parts {
-        write!(bytes, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, 0, 100_644, body.len())
+        writeln!(bytes, "{name:<16}{:<12}{:<6}{:<6}{:<8}{:<10}`", 0, 0, 0, 100_644, body.len())
             .expect("memory");
         bytes.extend_from_slice(body);
         if body.len() % 2 == 1 {

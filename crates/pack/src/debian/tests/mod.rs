@@ -156,6 +156,30 @@ fn a_bad_mirror_is_one_clear_error() {
 }
 
 #[test]
+fn a_hostile_lock_is_refused() {
+    let fixture = fixture(vec![]);
+    let lock = fixture.resolve().expect("resolve");
+    let spoil = |change: &dyn Fn(&mut LockedPackage)| {
+        let mut lock = lock.clone();
+        change(&mut lock.packages[0]);
+        fixture.fetch(&lock).expect_err("a hostile lock").to_string()
+    };
+    for error in [
+        spoil(&|package| package.name = "\x1b[2Jx".to_owned()),
+        spoil(&|package| package.version = "1 2".to_owned()),
+        spoil(&|package| package.path = "../../x".to_owned()),
+        spoil(&|package| package.size = u64::MAX),
+        spoil(&|package| package.source = "trixie".to_owned()),
+    ] {
+        assert!(
+            error.starts_with("agent.lock of bookworm: package \"") && !error.contains('\x1b'),
+            "{error}"
+        );
+    }
+    assert_eq!(fixture.mirror.asked().iter().filter(|path| path.starts_with("pool/")).count(), 0);
+}
+
+#[test]
 fn a_passing_failure_is_tried_again() {
     let fixture = fixture(vec![file("./a", 0o644, "a")]);
     let lock = fixture.resolve().expect("resolve");
@@ -189,6 +213,8 @@ fn hostile_packages_are_refused() {
         (vec![link("./lib", "/tmp")], "merged /usr"),
         (vec![file("./a", 0o644, "1"), link("./a", "b")], "in two kinds"),
         (vec![file("./bin", 0o644, "")], "in two kinds"),
+        (vec![file("./var/run", 0o644, "")], "in two kinds"),
+        (vec![link("./usr/lib/ssl", "/etc")], "/usr/lib/ssl: in app (not as a directory)"),
     ] {
         let error = run(&fixture(members)).expect_err(expect).to_string();
         assert!(error.contains(expect) && error.contains("app"), "{expect}: {error}");
@@ -279,6 +305,11 @@ fn releases_are_verified() {
         (plain.clone(), &signer, "not a clear-signed OpenPGP message"),
         (format!("x\n{good}"), &signer, "not a clear-signed OpenPGP message"),
         (format!("{good}x\n"), &signer, "not a clear-signed OpenPGP message"),
+        (good.replacen("\n\n", "\nComment: x\n\n", 1), &signer, "not a clear-signed OpenPGP message"),
+        (good.replacen("\n\n", "\n \n", 1), &signer, "not a clear-signed OpenPGP message"),
+        (good.replace("- - dashed", "- dashed"), &signer, "does not fit the text: it was changed"),
+        (good.replace("- - dashed", "-----dashed"), &signer, "not a clear-signed OpenPGP message"),
+        (format!("{good}{good}"), &signer, "not a clear-signed OpenPGP message"),
         (String::new(), &signer, "not a clear-signed OpenPGP message"),
         (signer.sign_for(&plain, NOW - 2 * DAY, Some(DAY)), &signer, "has expired"),
         (signer.sign_for(&plain, NOW - 2 * DAY, Some(9 * DAY)), &signer, ok),

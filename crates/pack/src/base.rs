@@ -50,10 +50,8 @@ impl<'a> Base<'a> {
         if settings.shell {
             request.packages.push("dash".into());
         }
-        if let Kind::Node(node) = &project.kind
-            && node.needs_debian_runtime()
-        {
-            request.packages.push("nodejs".into());
+        if let Kind::Node(node) = &project.kind {
+            request.packages.extend(node.debian_packages(suite).iter().map(|name| (*name).to_owned()));
         }
         request.packages.sort();
         request.packages.dedup();
@@ -114,16 +112,20 @@ impl<'a> Base<'a> {
     }
 }
 
-/// The suite of the lock; without one, the oldest whose Python the project admits.
+/// The suite of the lock; without one, the oldest whose Python or Node the project admits.
 fn default_suite(project: &Project, lock: &Lock) -> Suite {
     if let Some(base) = &lock.base {
         return base.suite;
     }
-    let admits = |suite: &Suite| match &project.kind {
-        Kind::Python(python) => python.admits_minor(suite.python_version()),
-        _ => true,
-    };
-    [Suite::Bookworm, Suite::Trixie].into_iter().find(admits).unwrap_or(Suite::Bookworm)
+    let suites = [Suite::Bookworm, Suite::Trixie];
+    match &project.kind {
+        Kind::Python(python) => {
+            let admits = |suite: &Suite| python.admits_minor(suite.python_version());
+            suites.into_iter().find(admits).unwrap_or(Suite::Bookworm)
+        }
+        Kind::Node(node) => node.suite(),
+        _ => Suite::Bookworm,
+    }
 }
 
 /// What is below a project that needs no packages.

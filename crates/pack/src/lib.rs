@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod base;
+mod client;
 mod code;
 mod config;
 pub mod debian;

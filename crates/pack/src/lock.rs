@@ -6,7 +6,7 @@
 //! [base]                        debian::BaseLock: suite, InRelease hashes, every .deb with version and sha256
 //! [python]                      version, inputs (hash of what was pinned or asked for)
 //! [[python.wheels]]             name, version, file, sha256
-//! [node]                        …
+//! [node]                        runtime and integrity, where Debian's nodejs is too old
 //! ```
 //!
 //! Sections that this room does not know belong to others and are kept as they are. Written whole, by
@@ -71,12 +71,10 @@ pub(crate) struct LockedWheel {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct NodeLock {
-    /// Version of npm's `node` package with the runtime, if Debian's is too old.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub runtime: Option<String>,
+    /// Version of npm's package with the runtime, where Debian's is too old.
+    pub runtime: String,
     /// Its integrity, as npm writes it: `sha512-…`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub integrity: Option<String>,
+    pub integrity: String,
 }
 
 impl Lock {

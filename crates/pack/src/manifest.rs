@@ -97,7 +97,7 @@ impl Manifest {
     }
 
     /// Adds an npm package with its files.
-    pub(crate) fn add_npm(&mut self, name: &str, version: &str, integrity: &str, tree: &Tree) {
+    pub(crate) fn add_npm(&mut self, (name, version): (&str, &str), integrity: &str, tree: &Tree) {
         self.packages.push(Package {
             kind: "npm".into(),
             name: name.to_owned(),

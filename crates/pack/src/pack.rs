@@ -12,7 +12,7 @@ use crate::layers::{LayerId, Layers};
 use crate::lock::Lock;
 use crate::manifest::Manifest;
 use crate::project::{Kind, Project};
-use crate::python::{self, Compiler, Environment, Installation, Layout, PythonProject};
+use crate::python::{self, Compiler, Environment, Installation, Layout};
 use crate::scan::{Entry, Scan};
 use crate::step::StepRunner;
 use crate::tree::{Node, Tree};
@@ -124,16 +124,15 @@ impl Packing<'_> {
             (Some(base), Some(locked)) => base.push(&mut layers, locked)?,
             _ => base::push_bare(&mut layers)?,
         };
+        let mut compiler = None;
         match (&project.kind, &environment) {
-            (Kind::Python(python), Some(environment)) => {
-                let compiler = self.compiler(std::slice::from_ref(&bottom), environment);
-                self.push_python(&mut layers, (python, environment), &lock, compiler)?;
+            (Kind::Python(_), Some(environment)) => {
+                compiler = Some(self.push_python(&mut layers, bottom, environment, &lock)?);
             }
-            (Kind::Node(node), _) => node.push(&mut layers, &lock, self.project, options)?,
+            (Kind::Node(node), _) => node.push(&mut layers, &lock, project, options)?,
             _ => {}
         }
         self.push_data(&mut layers, &selection)?;
-        let compiler = environment.as_ref().map(|e| (e, self.compiler(std::slice::from_ref(&bottom), e)));
         self.push_code(&mut layers, &selection.code, compiler)?;
         let architecture = lock.base.as_ref().map_or_else(base::host, |base| base.architecture);
         let config = config::of(project, entrypoint, layers.reports(), (architecture, epoch));
@@ -188,42 +187,38 @@ impl Packing<'_> {
         Ok((lock, Some(base), environment))
     }
 
-    fn compiler<'s>(&'s self, layers: &'s [Digest], environment: &'s Environment) -> Compiler<'s> {
-        Compiler {
-            runner: self.runner,
-            layers,
-            version: &environment.version,
-            jobs: self.options.jobs,
-            work: &self.options.cache,
-        }
-    }
-
-    fn push_python(
-        &self,
+    /// Puts the bytecode of the standard library and the wheels on top of the base; gives the compiler for
+    /// the project's own code.
+    fn push_python<'s>(
+        &'s self,
         layers: &mut Layers<'_>,
-        (_, environment): (&PythonProject, &Environment),
+        base: Digest,
+        environment: &'s Environment,
         lock: &Lock,
-        compiler: Compiler<'_>,
-    ) -> Result<(), Error> {
-        let base = compiler.layers[0];
-        let library: String = lock
-            .base
-            .iter()
-            .flat_map(|base| &base.packages)
+    ) -> Result<Compiler<'s>, Error> {
+        let packages = lock.base.iter().flat_map(|base| &base.packages);
+        let library: String = packages
             .filter(|package| package.name.contains("python"))
             .map(|package| package.sha256.hex())
             .collect();
-        let installation = Installation {
+        let compiler = Compiler {
+            runner: self.runner,
+            layers: vec![base],
+            version: &environment.version,
+            jobs: self.options.jobs,
+            work: &self.options.cache,
+        };
+        let mut installation = Installation {
             environment,
             compiler,
             cache: &self.options.cache,
             project: &self.options.directory,
         };
         installation.push_stdlib(layers, self.store, &base, &library)?;
-        match &lock.python {
-            Some(python) => installation.push_wheels(layers, python),
-            None => Ok(()),
+        if let Some(python) = &lock.python {
+            installation.push_wheels(layers, python)?;
         }
+        Ok(installation.compiler)
     }
 
     /// Data is looked at by its entries only: an unchanged model is not read again.
@@ -233,11 +228,11 @@ impl Packing<'_> {
             let print = self.scan.fingerprint(own).to_string();
             let place = self.options.directory.join(top).to_string_lossy().into_owned();
             let name = format!("data {top}");
-            let id = LayerId { kind: "pack-data", key: layers.key(&["data", &place, &print]), name: &name };
+            let id = LayerId { kind: "pack-data", key: layers.key(&["data", &self.project.name, &place, &print]), name: &name };
             layers.push(&id, || {
                 let (mut tree, _) = code::tree(entries, &self.options.directory)?;
                 let mut manifest = Manifest::new(&format!("data-{}", top.replace('/', "-")));
-                manifest.add_project(&self.project.name, self.project.version.as_deref(), &tree);
+                manifest.add_project(&self.project.name, None, &tree);
                 manifest.put(&mut tree);
                 Ok(tree)
             })?;
@@ -249,22 +244,22 @@ impl Packing<'_> {
         &self,
         layers: &mut Layers<'_>,
         entries: &[&Entry],
-        python: Option<(&Environment, Compiler<'_>)>,
+        compiler: Option<Compiler<'_>>,
     ) -> Result<(), Error> {
         let (mut tree, hash) = code::tree(entries, &self.options.directory)?;
         tree.insert(APP, Node::directory(0o755));
         let mut extra = String::new();
-        if let (Some((environment, _)), Kind::Python(project)) = (&python, &self.project.kind) {
-            let layout = Layout::new(&environment.version);
+        if let (Some(compiler), Kind::Python(project)) = (&compiler, &self.project.kind) {
+            let layout = Layout::new(compiler.version);
             for (path, mode, text) in entrypoint::installed_files(project, self.scan, &layout) {
                 extra.push_str(&format!("{path}\0{mode}\0{text}\0"));
                 tree.insert(path, Node::file(mode, text.into_bytes()));
             }
         }
-        let version = format!("{CODE_VERSION} {}", python.as_ref().map_or("", |(e, _)| &e.version));
+        let version = format!("{CODE_VERSION} {}", compiler.as_ref().map_or("", |compiler| compiler.version));
         let id =
-            LayerId { kind: "pack-code", key: layers.key(&["code", &version, &hash, &extra]), name: "code" };
-        layers.push(&id, || self.finished_code(tree, python.map(|(_, compiler)| compiler))).map(drop)
+            LayerId { kind: "pack-code", key: layers.key(&["code", &version, &self.project.name, own, &hash, &extra]), name: "code" };
+        layers.push(&id, || self.finished_code(tree, compiler)).map(drop)
     }
 
     fn finished_code(&self, mut tree: Tree, compiler: Option<Compiler<'_>>) -> Result<Tree, Error> {

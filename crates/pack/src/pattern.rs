@@ -49,11 +49,6 @@ impl Patterns {
         }
         out
     }
-
-    /// Whether a rule could take back something below a directory that is left out.
-    pub(crate) fn take_back(&self) -> bool {
-        self.rules.iter().any(|rule| rule.take_back)
-    }
 }
 
 fn matches(pattern: &[String], parts: &[&str]) -> bool {

@@ -176,7 +176,7 @@ impl Project {
         let script = |path: &str| matches!(path.rsplit('.').next(), Some("js" | "mjs" | "cjs"));
         let kind = match bare && !scan.entries.iter().any(|entry| script(&entry.path)) {
             true => Kind::Packages,
-            false => Kind::Node(NodeProject::read(dir, scan, &document)?),
+            false => Kind::Node(NodeProject::read(dir, scan, &document, &settings.skip_scripts)?),
         };
         let project = Self::new(dir, text_of("name").as_deref(), settings, kind);
         Ok(Self { version: text_of("version"), description: text_of("description"), ..project })
@@ -198,16 +198,16 @@ fn python_project(dir: &Path, scan: &Scan, project: PyprojectProject) -> Result<
     let scripts = scripts
         .collect::<Result<Vec<_>, _>>()
         .map_err(|reason| fail(format!("[project.scripts] {reason}")))?;
-    let sources: [(&str, fn(String) -> Inputs); 3] = [
-        ("uv.lock", Inputs::UvLock),
-        ("pylock.toml", Inputs::Pylock),
-        ("requirements.txt", Inputs::Requirements),
-    ];
-    let mut inputs = None;
-    for (name, make) in sources {
-        if inputs.is_none() && scan.get(name).is_some() {
-            inputs = read_project_file(dir, name, MAX_LOCK)?.map(make);
-        }
+    let read = |name: &str| match scan.get(name) {
+        Some(_) => read_project_file(dir, name, MAX_LOCK),
+        None => Ok(None),
+    };
+    let mut inputs = read("uv.lock")?.map(Inputs::UvLock);
+    if inputs.is_none() {
+        inputs = read("pylock.toml")?.map(Inputs::Pylock);
+    }
+    if inputs.is_none() {
+        inputs = read("requirements.txt")?.map(Inputs::Requirements);
     }
     if inputs.is_none() && project.dynamic.iter().any(|field| field == "dependencies") {
         return Err(fail(

@@ -186,8 +186,8 @@ fn entry(parent: BorrowedFd<'_>, prefix: &str, name: &CStr, stat: &Stat) -> Entr
         stamp: [
             stat.st_ino,
             stat.st_dev,
-            nanoseconds(stat.st_mtime, stat.st_mtime_nsec as u64),
-            nanoseconds(stat.st_ctime, stat.st_ctime_nsec as u64),
+            nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
+            nanoseconds(stat.st_ctime, stat.st_ctime_nsec),
         ],
     }
 }

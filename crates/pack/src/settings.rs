@@ -34,9 +34,11 @@ pub(crate) struct Settings {
     pub exclude: Vec<String>,
     /// Paths that are packed although they look like secrets.
     pub include: Vec<PathBuf>,
+    /// npm packages that work without their install scripts.
+    pub skip_scripts: Vec<String>,
 }
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "suite",
     "packages",
     "omit",
@@ -48,6 +50,7 @@ const KEYS: [&str; 11] = [
     "shell",
     "exclude",
     "include",
+    "skip-scripts",
 ];
 
 impl Settings {
@@ -77,6 +80,7 @@ impl Settings {
             "shell" => self.shell = value.as_bool().ok_or("expected true or false")?,
             "exclude" => self.exclude = strings(value)?,
             "include" => self.include = paths(value)?,
+            "skip-scripts" => self.skip_scripts = strings(value)?,
             _ => return Err(unknown(key, &KEYS)),
         }
         Ok(())

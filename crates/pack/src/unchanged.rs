@@ -70,6 +70,6 @@ pub(crate) fn remember(options: &PackOptions, before: &Scan, image: &Digest) -> 
 /// Whether the newest change was long enough ago that one after it would be seen.
 fn settled(scan: &Scan) -> bool {
     let newest = SystemTime::UNIX_EPOCH + Duration::from_nanos(scan.newest);
-    let tick = if scan.newest % 1_000_000_000 == 0 { COARSE_TICK } else { TICK };
+    let tick = if scan.newest.is_multiple_of(1_000_000_000) { COARSE_TICK } else { TICK };
     SystemTime::now().duration_since(newest).is_ok_and(|age| age > tick)
 }

@@ -37,12 +37,13 @@ pub(crate) struct Installation<'a> {
 }
 
 impl Installation<'_> {
-    /// Puts the standard library's bytecode on top of the base. `source` identifies the library's packages.
+    /// Puts the standard library's bytecode on top of the base, and starts the interpreter with it from then
+    /// on. `source` identifies the library's packages.
     ///
     /// # Errors
     /// See [`Error`].
     pub(crate) fn push_stdlib(
-        &self,
+        &mut self,
         layers: &mut Layers<'_>,
         store: &Store,
         base: &Digest,
@@ -54,7 +55,7 @@ impl Installation<'_> {
             key: layers.key(&["bytecode", &COMPILER_VERSION.to_string(), source]),
             name: "bytecode of the standard library",
         };
-        layers.push(&id, || {
+        let bytecode = layers.push(&id, || {
             let place = format!("usr/lib/python{version}");
             let dir = store.layer_dir(base).join(&place);
             let dir = dir.canonicalize().map_err(Error::io("read", dir))?;
@@ -76,6 +77,7 @@ impl Installation<'_> {
             }
             Ok(tree)
         })?;
+        self.compiler.layers.push(bytecode);
         Ok(())
     }
 

@@ -40,7 +40,9 @@ pub(crate) use install::Installation;
 pub(crate) use name::normalize;
 pub(crate) use pyc::{Compiler, sources};
 pub(crate) use record::hash_of;
+pub(crate) use stage::Stage;
 pub(crate) use wheel::Layout;
+pub(crate) use zip::is_safe;
 
 use crate::Error;
 use crate::debian::BaseLock;

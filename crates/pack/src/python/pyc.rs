@@ -36,7 +36,7 @@ pub struct Compiler<'a> {
     /// What runs the step.
     pub runner: &'a dyn StepRunner,
     /// The layers that hold the interpreter, bottom first.
-    pub layers: &'a [Digest],
+    pub layers: Vec<Digest>,
     /// `3.11`.
     pub version: &'a str,
     /// Processes at once; the result does not depend on it.
@@ -156,7 +156,7 @@ impl Compiler<'_> {
             read_only,
         };
         let step = Step {
-            layers: self.layers.to_vec(),
+            layers: self.layers.clone(),
             argv: vec![
                 format!("/usr/bin/python{}", self.version),
                 "-SsB".into(),

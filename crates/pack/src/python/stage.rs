@@ -18,6 +18,9 @@ use crate::tree::Content;
 /// Contents at most this long are kept in memory.
 const SMALL: u64 = 64 << 10;
 
+/// Takes a file's bytes, piece by piece.
+pub type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), Error>;
+
 /// A place for unpacked file contents.
 pub struct Stage {
     dir: tempfile::TempDir,
@@ -38,11 +41,6 @@ impl Stage {
         Ok(Self { dir, next: AtomicU64::new(0) })
     }
 
-    /// The directory.
-    pub fn path(&self) -> &Path {
-        self.dir.path()
-    }
-
     /// Keeps `size` bytes that `fill` hands to its sink.
     ///
     /// # Errors
@@ -50,7 +48,7 @@ impl Stage {
     pub fn keep(
         &self,
         size: u64,
-        fill: &mut dyn FnMut(&mut dyn FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error>,
+        fill: &mut dyn FnMut(Sink<'_>) -> Result<(), Error>,
     ) -> Result<Content, Error> {
         if size <= SMALL {
             let mut bytes = Vec::with_capacity(size as usize);

@@ -257,8 +257,9 @@ impl Packing<'_> {
             }
         }
         let version = format!("{CODE_VERSION} {}", compiler.as_ref().map_or("", |compiler| compiler.version));
-        let id =
-            LayerId { kind: "pack-code", key: layers.key(&["code", &version, &self.project.name, own, &hash, &extra]), name: "code" };
+        let own = self.project.version.as_deref().unwrap_or_default();
+        let key = layers.key(&["code", &version, &self.project.name, own, &hash, &extra]);
+        let id = LayerId { kind: "pack-code", key, name: "code" };
         layers.push(&id, || self.finished_code(tree, compiler)).map(drop)
     }
 

@@ -188,7 +188,8 @@ pub(crate) fn parse<T: Args + FromArgMatches>(
     verb: &'static str,
     words: Words,
 ) -> Result<Option<T>, Failure> {
-    parse_matches(verb, words, |command| command)?.map_or(Ok(None), |matches| from_matches(verb, &matches))
+    parse_matches::<T>(verb, words, |command| command)?
+        .map_or(Ok(None), |matches| from_matches(verb, &matches))
 }
 
 /// As [`parse`], for the verbs with Docker's flags that are only there to be refused by name.

@@ -184,7 +184,9 @@ mod tests {
         std::fs::write(file.path(), &cache).expect("write");
         let ldconfig = Path::new("/sbin/ldconfig");
         if !ldconfig.exists() {
-            eprintln!("skipped: ldconfig_reads_the_cache: no /sbin/ldconfig on this host");
+            println!(
+                "SKIP: debian::ldcache::tests::ldconfig_reads_the_cache: this host has no /sbin/ldconfig"
+            );
             return;
         }
         let output =

@@ -23,7 +23,7 @@ pub struct BaseLock {
     pub architecture: Architecture,
     /// The packages that were asked for, dependencies not counted.
     pub requested: Vec<String>,
-    /// Dependencies left out, as `dependent -> dependency`: see `docs`.
+    /// Dependencies left out because only maintainer scripts need them, as `dependent -> dependency`.
     pub omitted: Vec<String>,
     /// The signed releases that vouch for the packages.
     pub sources: Vec<LockedSource>,

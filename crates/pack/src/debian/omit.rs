@@ -57,4 +57,16 @@ mod tests {
             assert_eq!(is_omitted(dependent, dependency, &also), expect, "{dependent} -> {dependency}");
         }
     }
+
+    #[test]
+    fn the_documentation_lists_them_all() {
+        let page = include_str!("../../../../docs/base.md");
+        let documented = |from: &str, to: &str| {
+            let ours = format!("| `{from}` |");
+            page.lines().any(|line| line.starts_with(&ours) && line.contains(&format!("`{to}`")))
+        };
+        for (from, to, _) in LEFT_OUT {
+            assert!(documented(from, to), "{from} -> {to} is not in docs/base.md");
+        }
+    }
 }

@@ -151,17 +151,20 @@ fn attach_from_host(tree: Tree<'_>, mount: &Mount, source: BorrowedFd<'_>) -> Re
 
 /// Where proc, sysfs and the like go: a link in the image must not decide that (CVE-2019-19921).
 fn kernel_mount_point(tree: Tree<'_>, target: &AbsPath) -> Result<BorrowedFd<'static>, Error> {
-    match tree.find_unlinked(target.relative()) {
-        Ok(fd) => Ok(fd),
+    let found = match tree.find_or_make_unlinked(target) {
+        // More than the last component is missing.
         Err(Errno::NOENT) => {
             tree.find_or_make(target, Point::Directory)?;
-            tree.find_unlinked(target.relative()).map_err(|errno| fail_at("prepare", target)(errno.into()))
+            tree.find_unlinked(target.relative())
         }
-        Err(Errno::LOOP) => Err(Error::Launch(format!(
+        found => found,
+    };
+    found.map_err(|errno| match errno {
+        Errno::LOOP => Error::Launch(format!(
             "the image has a symbolic link at or above {target}; it must be a directory"
-        ))),
-        Err(errno) => Err(fail_at("prepare", target)(errno.into())),
-    }
+        )),
+        errno => fail_at("prepare", target)(errno.into()),
+    })
 }
 
 /// A file system of this process's own namespaces. mount(2) with the working directory as its target takes

@@ -15,6 +15,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use corral_spec::NetworkMode;
 use corral_spec::record::{Launch, Process, Status};
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, pidfd_open, set_dumpable_behavior};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
@@ -132,8 +133,10 @@ fn join(joining: &Joining<'_>, init: BorrowedFd<'_>, entrance: &Entrance) -> Res
         | ThreadNameSpaceType::PROCESS_ID
         | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
         | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
-        | ThreadNameSpaceType::CONTROL_GROUP
-        | ThreadNameSpaceType::NETWORK;
+        | ThreadNameSpaceType::CONTROL_GROUP;
+    if joining.launch.network == NetworkMode::None {
+        namespaces |= ThreadNameSpaceType::NETWORK;
+    }
     if joining.launch.ids.is_some() {
         namespaces |= ThreadNameSpaceType::USER;
     }

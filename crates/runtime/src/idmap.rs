@@ -5,12 +5,12 @@
 //! (mount_setattr(2), MOUNT_ATTR_IDMAP: "on-disk id" → "host id of the mount").
 
 use std::fmt::Write;
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use corral_spec::record::{BindIds, IdMap};
+use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, getpid, getppid, pidfd_send_signal, set_parent_process_death_signal,
     waitid,
@@ -33,11 +33,8 @@ pub(crate) fn map_container(pid: i32, ids: IdMap) -> Result<(), Error> {
 
 /// The user namespace of a process.
 pub(crate) fn namespace_of(pid: i32) -> Result<OwnedFd, Error> {
-    File::open(format!("/proc/{pid}/ns/user")).map(OwnedFd::from).map_err(|source| Error::Process {
-        pid,
-        act: "open its user namespace",
-        source,
-    })
+    open(format!("/proc/{pid}/ns/user"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| Error::Process { pid, act: "open its user namespace", source: errno.into() })
 }
 
 /// Checks the numbers of a launch before anything is made of them.

@@ -2,6 +2,7 @@
 
 use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
+use std::path::Path;
 
 use corral_spec::record::Launch;
 use corral_spec::{AbsPath, NetworkMode};
@@ -170,6 +171,9 @@ fn bring_up_loopback() -> Result<(), Error> {
 fn make_workdir(launch: &Launch, detached: &Detached) -> Result<(), Error> {
     use rustix::fs::{AtFlags, Gid, Uid, chownat};
     let process = &launch.process;
+    if process.workdir.as_path() == Path::new("/") {
+        return Ok(());
+    }
     let found = Tree(detached.root.as_fd()).find_or_make(&process.workdir, Point::Directory)?;
     if found.made {
         let (uid, gid) = (Uid::from_raw(process.uid), Gid::from_raw(process.gid));

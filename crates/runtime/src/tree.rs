@@ -56,10 +56,25 @@ impl Tree<'_> {
         match self.find(path.relative()) {
             Ok(fd) => Ok(Found { fd, made: false }),
             Err(Errno::NOENT) => {
-                let fd = self.make(path.relative(), point).map_err(fail)?;
+                // Mostly only the last component is missing.
+                let made = match split(path) {
+                    Some((parent, name)) => self.find(parent).and_then(|dir| make_one(dir, name, point)),
+                    None => Err(Errno::INVAL),
+                };
+                let fd = made.or_else(|_| self.make(path.relative(), point)).map_err(fail)?;
                 Ok(Found { fd, made: true })
             }
             Err(errno) => Err(fail(errno)),
+        }
+    }
+
+    /// As [`Self::find_unlinked`], and makes the directory if it alone is missing.
+    pub(crate) fn find_or_make_unlinked(self, path: &AbsPath) -> Result<BorrowedFd<'static>, Errno> {
+        match (self.find_unlinked(path.relative()), split(path)) {
+            (Err(Errno::NOENT), Some((parent, name))) => {
+                self.find_unlinked(parent).and_then(|dir| make_one(dir, name, Point::Directory))
+            }
+            (found, _) => found,
         }
     }
 
@@ -86,10 +101,10 @@ impl Tree<'_> {
             let mut dir = self.find(&done)?;
             for (index, part) in parts.iter().enumerate() {
                 let path = done.join(part);
-                let file = index + 1 == parts.len() && point == Point::File;
+                let point = if index + 1 == parts.len() { point } else { Point::Directory };
                 match self.find(&path) {
                     Ok(found) => dir = found,
-                    Err(Errno::NOENT) => match make_one(dir, part.as_ref(), file) {
+                    Err(Errno::NOENT) => match make_one(dir, part.as_ref(), point) {
                         Ok(made) => dir = made,
                         Err(Errno::EXIST) if links < MAX_LINKS => {
                             links += 1;
@@ -115,16 +130,13 @@ pub(crate) struct LastParent<'p>(Option<(&'p Path, BorrowedFd<'static>)>);
 impl<'p> LastParent<'p> {
     /// The directory of `path`, which must exist, and the last component.
     fn split(&mut self, tree: Tree<'_>, path: &'p AbsPath) -> Result<(BorrowedFd<'static>, &'p Path), Errno> {
-        let relative = path.relative();
-        let (Some(parent), Some(name)) = (relative.parent(), relative.file_name()) else {
-            return Err(Errno::INVAL);
-        };
+        let (parent, name) = split(path).ok_or(Errno::INVAL)?;
         let dir = match self.0 {
             Some((known, dir)) if known == parent => dir,
-            _ => tree.find(if parent.as_os_str().is_empty() { Path::new(".") } else { parent })?,
+            _ => tree.find(parent)?,
         };
         self.0 = Some((parent, dir));
-        Ok((dir, Path::new(name)))
+        Ok((dir, name))
     }
 
     /// Makes a symbolic link; its directory must exist.
@@ -136,16 +148,23 @@ impl<'p> LastParent<'p> {
 
     /// An empty file to bind a device to. What the image has of that name is looked up with care.
     pub(crate) fn file(&mut self, tree: Tree<'_>, path: &'p AbsPath) -> Result<BorrowedFd<'static>, Error> {
-        match self.split(tree, path).and_then(|(dir, name)| make_one(dir, name, true)) {
+        match self.split(tree, path).and_then(|(dir, name)| make_one(dir, name, Point::File)) {
             Ok(made) => Ok(made),
             Err(_) => tree.find_or_make(path, Point::File).map(|found| found.fd),
         }
     }
 }
 
+/// The directory and the last component, both relative to the root; none for the root itself.
+fn split(path: &AbsPath) -> Option<(&Path, &Path)> {
+    let relative = path.relative();
+    let (parent, name) = (relative.parent()?, relative.file_name()?);
+    Some((if parent.as_os_str().is_empty() { Path::new(".") } else { parent }, Path::new(name)))
+}
+
 /// Makes one entry and opens it without following anything.
-fn make_one(dir: BorrowedFd<'_>, name: &Path, file: bool) -> Result<BorrowedFd<'static>, Errno> {
-    if file {
+fn make_one(dir: BorrowedFd<'_>, name: &Path, point: Point) -> Result<BorrowedFd<'static>, Errno> {
+    if point == Point::File {
         let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         return openat(dir, name, flags, Mode::from_raw_mode(0o644)).map(keep_open);
     }

@@ -5,6 +5,7 @@ mod support;
 use std::fs;
 
 use corral_runtime::ControlGroup;
+use corral_spec::NetworkMode;
 use corral_spec::record::{Cgroup, Process};
 use support::{Bench, Ran, eventually, path, process};
 
@@ -38,6 +39,21 @@ fn it_is_in_the_same_namespaces_and_as_confined() {
     let lines = exec(&bench, &user).lines();
     let expect = [zero, &caps, "1", "1000 1000 1000 1000", "2", "/etc", "[0 1 2 3]", "errno 13"];
     assert_eq!(lines, expect);
+}
+
+#[test]
+fn in_the_weaker_modes_too() {
+    let mut bench = Bench::new("sleep 60");
+    bench.launch.network = NetworkMode::Host;
+    let lines = exec(&bench, &process(&namespaces())).lines();
+    assert!(lines.chunks(2).all(|pair| pair[0] == pair[1]), "{lines:?}");
+    bench.launch.ids = None;
+    let lines = exec(&bench, &process(&namespaces())).lines();
+    assert!(lines.chunks(2).all(|pair| pair[0] == pair[1]), "{lines:?}");
+    // Our reaper has the monitor's memory: nobody inside looks at it, not even root.
+    bench.launch.process.init = true;
+    let lines = exec(&bench, &process("status NSpid -- link /proc/1/exe -- read /proc/1/environ")).lines();
+    assert_eq!(lines, ["3", "errno 13", "errno 13"]);
 }
 
 #[test]

@@ -9,6 +9,9 @@
 //!    ──────────────────────────────── GO ─────────────────────▶ execve
 //! ```
 //!
+//! Until the caller has reaped the process, the container cannot end completely: its pid namespace waits for
+//! every number in it to be free.
+//!
 //! The go-between enters the control group before the cgroup namespace: with `nsdelegate` nothing moves
 //! across a namespace's border. It is not dumpable, and nobody inside sees it; the process itself is
 //! visible inside from its first moment, and as little open to inspection (CVE-2016-9962).
@@ -74,15 +77,17 @@ struct Joining<'l> {
 /// Makes both children, and reaps the go-between.
 fn spawn(joining: Joining<'_>, init: BorrowedFd<'_>, entrance: Entrance) -> Result<(Child, Channel), Error> {
     let (parent, child) = Channel::pair()?;
+    // One for each child: who speaks first on a shared one depends on the scheduler.
+    let (told, tell) = Channel::pair()?;
     let mut between = match fork(0, entrance.v2.as_ref().map(AsFd::as_fd)).map_err(Error::Namespaces)? {
         Forked::Child => {
-            drop(parent);
-            go_between(joining, init, &entrance, child)
+            drop((parent, told));
+            go_between(joining, init, &entrance, tell, child)
         }
         Forked::Parent { pid, pidfd } => Child::new(pid, pidfd),
     };
-    drop((child, joining, entrance));
-    let message = answer(&parent, "joining the container");
+    drop((child, tell, joining, entrance));
+    let message = answer(&told, "joining the container");
     // It has ended, or will at once: it only sends one message.
     between.wait()?;
     let message = message?;
@@ -106,19 +111,26 @@ fn settle(child: &mut Child, channel: &Channel, tty: bool) -> Result<Option<Owne
 }
 
 /// Joins the container and makes the process in it.
-fn go_between(joining: Joining<'_>, init: BorrowedFd<'_>, entrance: &Entrance, channel: Channel) -> ! {
+fn go_between(
+    joining: Joining<'_>,
+    init: BorrowedFd<'_>,
+    entrance: &Entrance,
+    tell: Channel,
+    channel: Channel,
+) -> ! {
     match join(&joining, init, entrance) {
         Ok(Forked::Child) => {
+            drop(tell);
             let (init, tty, ignored) = (joining.process.init, joining.process.tty, joining.ignored_signals);
             let ready = set_up(&joining);
             finish(channel, ready, ignored, init, tty)
         }
         Ok(Forked::Parent { pid, .. }) => {
-            let told = channel.send(Word::Pid, &pid.to_ne_bytes(), &[]);
+            let told = tell.send(Word::Pid, &pid.to_ne_bytes(), &[]);
             exit(i32::from(told.is_err()))
         }
         Err(error) => {
-            channel.send_failure(&error);
+            tell.send_failure(&error);
             exit(error.exit_code().into())
         }
     }

@@ -135,6 +135,13 @@ impl Channel {
         }
     }
 
+    /// The child's next message; end of file means that it died.
+    pub(crate) fn answer(&self, act: &'static str) -> Result<Message, Error> {
+        let message =
+            self.receive().map_err(|error| Error::inside("talk to the container's first process", error))?;
+        message.ok_or(Error::Died { act })
+    }
+
     /// Tells the other end why this one gives up. Nobody is left to hear of a failure to do so.
     pub(crate) fn send_failure(&self, error: &Error) {
         let (word, errno, text) = match error {

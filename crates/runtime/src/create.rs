@@ -7,9 +7,10 @@ use corral_spec::record::{Launch, ProcessName};
 use rustix::process::Pid;
 
 use crate::caller::{Caller, process_name};
-use crate::channel::{Channel, Message, Word};
+use crate::channel::{Channel, Word};
 use crate::detached::Detached;
 use crate::inside::Inside;
+use crate::overlay::overlay;
 use crate::running::Child;
 use crate::sys::{Forked, fork};
 use crate::terminal::give_pipes;
@@ -128,10 +129,12 @@ fn prepare(
         }
         None => None,
     };
-    let detached = Detached::make(launch, userns.as_ref().map(AsFd::as_fd))?;
+    let userns = userns.as_ref().map(AsFd::as_fd);
+    let detached = Detached::make(launch, overlay(launch, userns)?, userns)?;
     if let Err(error) = channel.send_mounts(&detached.fds()) {
         // A child that gave up has said why.
-        return Err(answer(channel, "setting up")?
+        return Err(channel
+            .answer("setting up")?
             .failure()
             .unwrap_or(Error::inside("send the mounts", error)));
     }
@@ -141,16 +144,9 @@ fn prepare(
 
 /// Waits until the child is ready, with the master side of its terminal.
 pub(crate) fn console(channel: &Channel) -> Result<OwnedFd, Error> {
-    let message = answer(channel, "setting up")?;
+    let message = channel.answer("setting up")?;
     let failure = message.failure();
     message.fds.into_iter().next().ok_or(failure.unwrap_or(Error::Died { act: "setting up" }))
-}
-
-/// The child's next message; end of file means that it died.
-pub(crate) fn answer(channel: &Channel, act: &'static str) -> Result<Message, Error> {
-    let message =
-        channel.receive().map_err(|error| Error::inside("talk to the container's first process", error))?;
-    message.ok_or(Error::Died { act })
 }
 
 /// Releases the child, ready or not: without a terminal nobody waits for its word in between, which spares

@@ -19,7 +19,6 @@ use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 
 use crate::Error;
 use crate::idmap::owner_namespace;
-use crate::overlay::overlay;
 use crate::sys::{AttrChange, mount_setattr};
 
 /// All that the child attaches and cannot make itself.
@@ -66,9 +65,12 @@ pub(crate) fn from_host(mount: &Mount, launch: &Launch) -> bool {
 }
 
 impl Detached {
-    /// Makes them all; `userns` is the container's user namespace.
-    pub(crate) fn make(launch: &Launch, userns: Option<BorrowedFd<'_>>) -> Result<Self, Error> {
-        let root = overlay(launch, userns)?;
+    /// Makes all but the root; `userns` is the container's user namespace.
+    pub(crate) fn make(
+        launch: &Launch,
+        root: OwnedFd,
+        userns: Option<BorrowedFd<'_>>,
+    ) -> Result<Self, Error> {
         let mounts = launch
             .mounts
             .iter()

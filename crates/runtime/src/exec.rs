@@ -27,7 +27,7 @@ use crate::caller::{Caller, process_name};
 use crate::cgroup::Entrance;
 use crate::channel::{Channel, Word};
 use crate::confine;
-use crate::create::{answer, console, go};
+use crate::create::{console, go};
 use crate::inside::{Step, finish};
 use crate::program::Program;
 use crate::running::Child;
@@ -87,7 +87,7 @@ fn spawn(joining: Joining<'_>, init: BorrowedFd<'_>, entrance: Entrance) -> Resu
         Forked::Parent { pid, pidfd } => Child::new(pid, pidfd),
     };
     drop((child, tell, joining, entrance));
-    let message = answer(&told, "joining the container");
+    let message = told.answer("joining the container");
     // It has ended, or will at once: it only sends one message.
     between.wait()?;
     let message = message?;

@@ -24,7 +24,6 @@ use rustix::mount::{
 use rustix::process::fchdir;
 
 use crate::channel::{Channel, Word};
-use crate::create::answer;
 use crate::detached::{clone_tree, host, set};
 use crate::running::Child;
 use crate::sys::{AttrChange, Forked, exit, fork};
@@ -113,7 +112,7 @@ impl Overlay<'_> {
             Forked::Parent { pid, pidfd } => Child::new(pid, pidfd),
         };
         drop(child);
-        let message = answer(&parent, "mounting the root file system");
+        let message = parent.answer("mounting the root file system");
         helper.wait()?;
         let message = message?;
         let failure = message.failure();

@@ -69,8 +69,10 @@ impl Fixture {
 
     /// The process id of the first process of a running container.
     pub fn pid(&self, container: &str) -> Result<u32> {
-        let pid = self.corral(&["inspect", "--format", "{{.State.Pid}}", container])?;
-        pid.parse().with_context(|| format!("inspect gave the process id {pid:?}"))
+        let all: serde_json::Value = serde_json::from_str(&self.corral(&["inspect", container])?)?;
+        let pid = all[0]["State"]["Pid"].as_u64().filter(|&pid| pid > 0);
+        pid.and_then(|pid| u32::try_from(pid).ok())
+            .context("inspect names no process: the container does not run")
     }
 
     fn import(&self) -> Result<()> {
@@ -104,6 +106,10 @@ fn compile(programs: &Path, to: &Path) -> Result<()> {
 fn make_root(scratch: &Path, root: &Path) -> Result<()> {
     for directory in ["proc", "sys", "dev", "etc", "tmp"] {
         fs::create_dir_all(root.join(directory))?;
+    }
+    // Images have these; without them each container would make mount points for its own.
+    for file in ["hostname", "hosts", "resolv.conf"] {
+        fs::write(root.join("etc").join(file), "")?;
     }
     fs::set_permissions(root.join("tmp"), fs::Permissions::from_mode(0o1777))?;
     for name in ["true", "pause"] {

@@ -9,7 +9,7 @@ use corral_spec::Digest;
 
 use crate::config::{USER, USER_ID};
 use crate::debian::{self, Architecture, BaseLock, Keyring, Mirror, Request, Suite};
-use crate::layers::{LayerId, Layers};
+use crate::layers::{self, LayerId, Layers, PACKAGE_TIME};
 use crate::lock::Lock;
 use crate::manifest::{DIR, Manifest};
 use crate::project::{Kind, Project};
@@ -49,6 +49,12 @@ impl<'a> Base<'a> {
         request.packages = settings.packages.iter().chain(&options.packages).cloned().collect();
         if settings.shell {
             request.packages.push("dash".into());
+        }
+        if let Kind::Python(python) = &project.kind
+            && python.has_packages()
+        {
+            // The manylinux platforms (PEP 600) promise it to every wheel with native code.
+            request.packages.push("libstdc++6".into());
         }
         if let Kind::Node(node) = &project.kind {
             request.packages.extend(node.debian_packages(suite).iter().map(|name| (*name).to_owned()));
@@ -94,8 +100,8 @@ impl<'a> Base<'a> {
             serde_json::to_string(lock).map_err(|error| Error::lock(crate::lock::FILE, error.to_string()))?;
         let extra =
             format!("{:?} {:?} {:?}", self.request.omit, self.request.users, self.request.directories);
-        let key = layers.key(&["base", &BASE_VERSION.to_string(), &locked, &extra]);
-        layers.push(&LayerId { kind: "pack-base", key, name: "base" }, || {
+        let key = layers::key(&["base", &BASE_VERSION.to_string(), &locked, &extra]);
+        layers.push(&LayerId { kind: "pack-base", key, name: "base", time: PACKAGE_TIME }, || {
             let cache = debian::Cache::open(&self.options.cache.join("debian"))?;
             let mirror = self.mirror()?;
             let debs = relayed(self.progress, |tell| debian::fetch(lock, &mirror, &cache, tell))?;
@@ -130,8 +136,8 @@ fn default_suite(project: &Project, lock: &Lock) -> Suite {
 
 /// What is below a project that needs no packages.
 pub(crate) fn push_bare(layers: &mut Layers<'_>) -> Result<Digest, Error> {
-    let key = layers.key(&["bare", &BASE_VERSION.to_string()]);
-    layers.push(&LayerId { kind: "pack-base", key, name: "base" }, || {
+    let key = layers::key(&["bare", &BASE_VERSION.to_string()]);
+    layers.push(&LayerId { kind: "pack-base", key, name: "base", time: PACKAGE_TIME }, || {
         let mut tree = Tree::default();
         let passwd = format!(
             "root:x:0:0:root:/root:/sbin/nologin\n{USER}:x:{USER_ID}:{USER_ID}::/home/{USER}:/sbin/nologin\n"

@@ -17,30 +17,40 @@ pub(crate) struct LayerId<'a> {
     pub key: Digest,
     /// For people.
     pub name: &'a str,
+    /// Seconds since 1970: the time stamp of its files.
+    pub time: u64,
+}
+
+/// The time stamp of what comes from packages, 1980-01-01, the earliest that a wheel can hold: it must not
+/// depend on the project, so that all images share the layer of a package.
+pub(crate) const PACKAGE_TIME: u64 = 315_532_800;
+
+impl LayerId<'_> {
+    fn full_key(&self) -> Digest {
+        key(&[&self.key.hex(), &self.time.to_string()])
+    }
+}
+
+/// The key of a layer: a hash over what went in.
+pub(crate) fn key(parts: &[&str]) -> Digest {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part);
+    }
+    Digest::from_bytes(hash.finalize().into())
 }
 
 /// Where layers go, in order.
 pub(crate) struct Layers<'a> {
     store: &'a Store,
-    epoch: u64,
     progress: &'a dyn Fn(Progress),
     done: Vec<LayerReport>,
 }
 
 impl<'a> Layers<'a> {
-    pub(crate) fn new(store: &'a Store, epoch: u64, progress: &'a dyn Fn(Progress)) -> Self {
-        Self { store, epoch, progress, done: Vec::new() }
-    }
-
-    /// The key of a layer: a hash over its parts, the time stamp of its files among them.
-    pub(crate) fn key(&self, parts: &[&str]) -> Digest {
-        let mut hash = Sha256::new();
-        for part in parts {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
-        }
-        hash.update(self.epoch.to_le_bytes());
-        Digest::from_bytes(hash.finalize().into())
+    pub(crate) fn new(store: &'a Store, progress: &'a dyn Fn(Progress)) -> Self {
+        Self { store, progress, done: Vec::new() }
     }
 
     /// Puts the layer on top: the stored one with this key, else the one that `make` gives.
@@ -55,14 +65,14 @@ impl<'a> Layers<'a> {
         }
         (self.progress)(Progress::Phase(format!("writing {}", id.name)));
         let mut tree = make()?;
-        let info = write(self.store, &mut tree, self.epoch)?;
-        self.store.cache_put(id.kind, &id.key, &info.diff_id)?;
+        let info = write(self.store, &mut tree, id.time)?;
+        self.store.cache_put(id.kind, &id.full_key(), &info.diff_id)?;
         Ok(self.add(id, info.diff_id, info.content, false))
     }
 
     /// The stored layer with this key.
     pub(crate) fn find(&self, id: &LayerId<'_>) -> Option<Digest> {
-        self.store.cache_get(id.kind, &id.key).filter(|diff_id| self.store.has_layer(diff_id))
+        self.store.cache_get(id.kind, &id.full_key()).filter(|diff_id| self.store.has_layer(diff_id))
     }
 
     fn add(&mut self, id: &LayerId<'_>, diff_id: Digest, bytes: u64, cached: bool) -> Digest {
@@ -85,7 +95,7 @@ impl<'a> Layers<'a> {
 }
 
 /// Writes a tree as a layer; missing parents are made.
-fn write(store: &Store, tree: &mut Tree, epoch: u64) -> Result<LayerInfo, Error> {
+fn write(store: &Store, tree: &mut Tree, time: u64) -> Result<LayerInfo, Error> {
     tree.make_parents();
     let mut writer = store.layer_writer()?;
     for (path, node) in tree.iter() {
@@ -97,7 +107,7 @@ fn write(store: &Store, tree: &mut Tree, epoch: u64) -> Result<LayerInfo, Error>
         };
         let mut head = EntryHead::new(path, kind, node.mode);
         (head.uid, head.gid) = (node.uid, node.gid);
-        head.mtime = i64::try_from(epoch).unwrap_or(i64::MAX);
+        head.mtime = i64::try_from(time).unwrap_or(i64::MAX);
         match content {
             None => writer.append(&head, std::io::empty())?,
             Some(Content::Bytes(bytes)) => writer.append(&head, &bytes[..])?,

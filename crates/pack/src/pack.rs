@@ -8,7 +8,7 @@ use crate::base::{self, Base};
 use crate::code::{self, APP, Selection};
 use crate::config;
 use crate::entrypoint;
-use crate::layers::{LayerId, Layers};
+use crate::layers::{self, LayerId, Layers};
 use crate::lock::Lock;
 use crate::manifest::Manifest;
 use crate::project::{Kind, Project};
@@ -119,7 +119,7 @@ impl Packing<'_> {
         let old = Lock::read(&options.directory)?;
         let (lock, base, environment) = self.lock(&old)?;
         let epoch = options.epoch.or(lock.epoch).unwrap_or(0);
-        let mut layers = Layers::new(self.store, epoch, self.progress);
+        let mut layers = Layers::new(self.store, self.progress);
         let bottom = match (&base, &lock.base) {
             (Some(base), Some(locked)) => base.push(&mut layers, locked)?,
             _ => base::push_bare(&mut layers)?,
@@ -132,8 +132,8 @@ impl Packing<'_> {
             (Kind::Node(node), _) => node.push(&mut layers, &lock, project, options)?,
             _ => {}
         }
-        self.push_data(&mut layers, &selection)?;
-        self.push_code(&mut layers, &selection.code, compiler)?;
+        self.push_data(&mut layers, &selection, epoch)?;
+        self.push_code(&mut layers, &selection.code, compiler, epoch)?;
         let architecture = lock.base.as_ref().map_or_else(base::host, |base| base.architecture);
         let config = config::of(project, entrypoint, layers.reports(), (architecture, epoch));
         let image = self.store.add_image(&config.to_bytes(), &layers.digests())?;
@@ -222,13 +222,18 @@ impl Packing<'_> {
     }
 
     /// Data is looked at by its entries only: an unchanged model is not read again.
-    fn push_data(&self, layers: &mut Layers<'_>, selection: &Selection<'_>) -> Result<(), Error> {
+    fn push_data(&self, layers: &mut Layers<'_>, selection: &Selection<'_>, time: u64) -> Result<(), Error> {
         for (top, entries) in &selection.data {
             let own = |entry: &Entry| entries.iter().any(|own| std::ptr::eq(*own, entry));
             let print = self.scan.fingerprint(own).to_string();
             let place = self.options.directory.join(top).to_string_lossy().into_owned();
             let name = format!("data {top}");
-            let id = LayerId { kind: "pack-data", key: layers.key(&["data", &self.project.name, &place, &print]), name: &name };
+            let id = LayerId {
+                kind: "pack-data",
+                key: layers::key(&["data", &self.project.name, &place, &print]),
+                name: &name,
+                time,
+            };
             layers.push(&id, || {
                 let (mut tree, _) = code::tree(entries, &self.options.directory)?;
                 let mut manifest = Manifest::new(&format!("data-{}", top.replace('/', "-")));
@@ -245,6 +250,7 @@ impl Packing<'_> {
         layers: &mut Layers<'_>,
         entries: &[&Entry],
         compiler: Option<Compiler<'_>>,
+        time: u64,
     ) -> Result<(), Error> {
         let (mut tree, hash) = code::tree(entries, &self.options.directory)?;
         tree.insert(APP, Node::directory(0o755));
@@ -258,8 +264,8 @@ impl Packing<'_> {
         }
         let version = format!("{CODE_VERSION} {}", compiler.as_ref().map_or("", |compiler| compiler.version));
         let own = self.project.version.as_deref().unwrap_or_default();
-        let key = layers.key(&["code", &version, &self.project.name, own, &hash, &extra]);
-        let id = LayerId { kind: "pack-code", key, name: "code" };
+        let key = layers::key(&["code", &version, &self.project.name, own, &hash, &extra]);
+        let id = LayerId { kind: "pack-code", key, name: "code", time };
         layers.push(&id, || self.finished_code(tree, compiler)).map(drop)
     }
 

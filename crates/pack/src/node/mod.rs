@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::debian::{Architecture, BaseLock, Suite};
 use crate::files::read_project_file;
-use crate::layers::{LayerId, Layers};
+use crate::layers::{self, LayerId, Layers, PACKAGE_TIME};
 use crate::lock::{Lock, NodeLock};
 use crate::manifest::Manifest;
 use crate::project::Project;
@@ -150,9 +150,9 @@ impl NodeProject {
         }
         let hash = corral_spec::Digest::from_bytes(hash.finalize().into()).hex();
         let name = format!("{} npm packages", self.packages.len());
-        let key = layers.key(&["npm", &INSTALLER_VERSION.to_string(), &hash]);
+        let key = layers::key(&["npm", &INSTALLER_VERSION.to_string(), &hash]);
         let stage = Stage::new(&options.cache)?;
-        let id = LayerId { kind: "pack-npm", key, name: &name };
+        let id = LayerId { kind: "pack-npm", key, name: &name, time: PACKAGE_TIME };
         layers.push(&id, || self.modules(&project.dir, options, &stage)).map(drop)
     }
 
@@ -164,11 +164,11 @@ impl NodeProject {
         options: &PackOptions,
     ) -> Result<(), Error> {
         let name = format!("node {}", node.runtime);
-        let key = layers.key(&["node", &INSTALLER_VERSION.to_string(), &node.integrity]);
+        let key = layers::key(&["node", &INSTALLER_VERSION.to_string(), &node.integrity]);
         let package = fetch::runtime_package(node, architecture);
         let stage = Stage::new(&options.cache)?;
         layers
-            .push(&LayerId { kind: "pack-npm", key, name: &name }, || {
+            .push(&LayerId { kind: "pack-npm", key, name: &name, time: PACKAGE_TIME }, || {
                 fetch::fetch(std::slice::from_ref(&package), &options.cache, &options.directory)?;
                 let all =
                     archive::unpack(&fetch::place(&options.cache, &package), Path::new("usr/local"), &stage)?;

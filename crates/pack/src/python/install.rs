@@ -11,7 +11,7 @@ use super::pyc::{self, COMPILER_VERSION, Compiler, Source};
 use super::stage::Stage;
 use super::wheel::{self, Expected, INSTALLER_VERSION, Layout};
 use crate::Error;
-use crate::layers::{LayerId, Layers};
+use crate::layers::{self, LayerId, Layers, PACKAGE_TIME};
 use crate::lock::{LockedWheel, PythonLock};
 use crate::manifest::Manifest;
 use crate::scan::{EntryKind, Scan};
@@ -52,8 +52,9 @@ impl Installation<'_> {
         let version = &self.environment.version;
         let id = LayerId {
             kind: "pack-bytecode",
-            key: layers.key(&["bytecode", &COMPILER_VERSION.to_string(), source]),
+            key: layers::key(&["bytecode", &COMPILER_VERSION.to_string(), source]),
             name: "bytecode of the standard library",
+            time: PACKAGE_TIME,
         };
         let bytecode = layers.push(&id, || {
             let place = format!("usr/lib/python{version}");
@@ -107,7 +108,12 @@ impl Installation<'_> {
         let versions = format!("{INSTALLER_VERSION}.{COMPILER_VERSION} {}", self.environment.version);
         let hashes: Vec<String> = wheels.iter().map(|wheel| wheel.sha256.hex()).collect();
         let parts = ["wheels", &versions].into_iter().chain(hashes.iter().map(String::as_str));
-        let id = LayerId { kind: "pack-wheels", key: layers.key(&parts.collect::<Vec<_>>()), name };
+        let id = LayerId {
+            kind: "pack-wheels",
+            key: layers::key(&parts.collect::<Vec<_>>()),
+            name,
+            time: PACKAGE_TIME,
+        };
         let stage = Stage::new(self.cache)?;
         layers.push(&id, || self.tree(list, wheels, &stage)).map(drop)
     }

@@ -97,6 +97,11 @@ impl PythonProject {
         }
     }
 
+    /// Whether anything beside the standard library may be imported.
+    pub(crate) fn has_packages(&self) -> bool {
+        !matches!(self.inputs, Inputs::Dependencies) || !self.dependencies.is_empty()
+    }
+
     /// Whether `requires-python` admits some patch level of a 3.x; a malformed one is judged later.
     pub(crate) fn admits_minor(&self, version: &str) -> bool {
         let Some(wanted) = &self.requires_python else { return true };

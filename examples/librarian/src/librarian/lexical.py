@@ -27,6 +27,15 @@ _STOP = frozenset(
 )
 
 
+# Forms that no suffix rule reaches, as technical prose uses them.
+_IRREGULAR = {
+    "began": "begin", "begun": "begin", "built": "build", "chosen": "choose", "found": "find", "gone": "go",
+    "held": "hold", "hidden": "hide", "kept": "keep", "laid": "lay", "layout": "lay", "left": "leave", "lies": "lie",
+    "made": "make", "ran": "run", "sent": "send", "shown": "show", "stood": "stand", "thrown": "throw",
+    "took": "take", "taken": "take", "wrote": "write", "written": "write",
+}  # fmt: skip
+
+
 def words(text: str) -> list[str]:
     """The lower-cased, stemmed words of a text, in order, without those that carry no meaning."""
     return [_stem(word) for word in _WORD.findall(text.lower()) if word not in _STOP]
@@ -34,6 +43,7 @@ def words(text: str) -> list[str]:
 
 def _stem(word: str) -> str:
     """Enough of a stemmer that "layers", "layered" and "layer" meet; Porter's needs ten times the code."""
+    word = _IRREGULAR.get(word, word)
     if len(word) <= 3 or not word.isascii():
         return word
     for suffix, keep in (("ies", "y"), ("sses", "ss"), ("ings", ""), ("ing", ""), ("edly", ""), ("ed", ""), ("es", "e")):

@@ -47,6 +47,7 @@ mod settings;
 mod step;
 mod tree;
 mod unchanged;
+mod work;
 
 pub use error::Error;
 pub use options::{PackOptions, Progress};

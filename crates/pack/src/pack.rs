@@ -13,6 +13,7 @@ use crate::lock::Lock;
 use crate::manifest::Manifest;
 use crate::project::{Kind, Project};
 use crate::python::{self, Compiler, Environment, Installation, Layout};
+use crate::report::LayerReport;
 use crate::scan::{Entry, Scan};
 use crate::step::StepRunner;
 use crate::tree::{Node, Tree};
@@ -49,6 +50,7 @@ pub(crate) fn pack_with(
     if let Some(image) = unchanged::find(&options, store, &scan) {
         return unchanged_image(store, &options, &scan, image);
     }
+    crate::work::collect(&options.cache);
     let project = Project::detect(&options.directory, &scan)?;
     Packing { runner, store, options: &options, progress, scan: &scan, project: &project }.run()
 }
@@ -76,11 +78,16 @@ fn unchanged_image(
         None => name_of(&Project::detect(&options.directory, scan)?)?,
     };
     store.tag(&image, &reference)?;
+    let config = store.resolve(&image.to_string())?;
+    let names = config.config.history.iter().map(|step| step.comment.clone());
+    let layers = config.layers.iter().zip(names).map(|(diff_id, name)| {
+        Ok(LayerReport { name, diff_id: *diff_id, bytes: store.layer_size(diff_id)?, cached: true })
+    });
     Ok(Packed {
         image,
         reference,
         unchanged: true,
-        layers: Vec::new(),
+        layers: layers.collect::<Result<_, Error>>()?,
         skipped_scripts: Vec::new(),
         requests: Vec::new(),
         withheld: Vec::new(),

@@ -9,7 +9,7 @@ pub struct Packed {
     pub reference: ImageRef,
     /// Whether nothing had changed since the last pack, so that nothing was read.
     pub unchanged: bool,
-    /// The layers, bottom first; empty if `unchanged`.
+    /// The layers, bottom first.
     pub layers: Vec<LayerReport>,
     /// Maintainer scripts of Debian packages that were not run, as `package: script`.
     pub skipped_scripts: Vec<String>,

@@ -14,6 +14,7 @@ use crate::client;
 use crate::debian::Architecture;
 use crate::files::open_plain;
 use crate::lock::NodeLock;
+use crate::work::WorkDir;
 
 /// npm is asked for so many packages at a time.
 const BATCH: usize = 50;
@@ -36,10 +37,7 @@ pub(super) fn fetch(packages: &[Package], cache: &Path, project: &Path) -> Resul
     missing.sort_by(|a, b| a.integrity.cmp(&b.integrity));
     missing.dedup_by(|a, b| a.integrity == b.integrity);
     for batch in missing.chunks(BATCH) {
-        let work = tempfile::Builder::new()
-            .prefix("stage-")
-            .tempdir_in(cache)
-            .map_err(Error::io("create a directory in", cache))?;
+        let work = WorkDir::new(cache)?;
         let mut arguments = words(&["pack", "--ignore-scripts", "--loglevel=error", "--pack-destination"]);
         arguments.push(work.path().into());
         arguments.extend(

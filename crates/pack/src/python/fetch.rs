@@ -20,6 +20,7 @@ use super::tags::WheelName;
 use crate::Error;
 use crate::files::open_plain;
 use crate::lock::LockedWheel;
+use crate::work::WorkDir;
 
 /// Where wheels come from and go to.
 pub(super) struct Fetcher<'a> {
@@ -149,10 +150,7 @@ impl Fetcher<'_> {
     fn download(&self, missing: &[&Wanted]) -> Result<Vec<LockedWheel>, Error> {
         let wheels = self.cache.join("wheels");
         std::fs::create_dir_all(&wheels).map_err(Error::io("create", &wheels))?;
-        let work = tempfile::Builder::new()
-            .prefix("stage-")
-            .tempdir_in(self.cache)
-            .map_err(Error::io("create a directory in", self.cache))?;
+        let work = WorkDir::new(self.cache)?;
         let (list, dest) = (work.path().join("requirements.txt"), work.path().join("dest"));
         std::fs::write(&list, requirements(missing)).map_err(Error::io("write", &list))?;
         std::fs::create_dir(&dest).map_err(Error::io("create", &dest))?;
@@ -207,10 +205,7 @@ impl Fetcher<'_> {
         if lines.is_empty() {
             return Ok(Vec::new());
         }
-        let work = tempfile::Builder::new()
-            .prefix("stage-")
-            .tempdir_in(self.cache)
-            .map_err(Error::io("create a directory in", self.cache))?;
+        let work = WorkDir::new(self.cache)?;
         let list = work.path().join("requirements.txt");
         std::fs::write(&list, lines.join("\n")).map_err(Error::io("write", &list))?;
         let report =

@@ -21,6 +21,7 @@ use super::marshal;
 use crate::Error;
 use crate::step::{StepRunner, succeed};
 use crate::tree::{Content, Tree};
+use crate::work::WorkDir;
 
 /// Part of the cache keys of whatever holds bytecode: raise it when the same source gives other bytecode.
 pub const COMPILER_VERSION: u32 = 1;
@@ -77,10 +78,7 @@ impl Compiler<'_> {
         if sources.is_empty() {
             return Ok(Vec::new());
         }
-        let work = tempfile::Builder::new()
-            .prefix("stage-")
-            .tempdir_in(self.work)
-            .map_err(Error::io("create a directory in", self.work))?;
+        let work = WorkDir::new(self.work)?;
         let (input, output) = (work.path().join("in"), work.path().join("out"));
         for dir in [&input, &output] {
             std::fs::create_dir(dir).map_err(Error::io("create", dir))?;

@@ -3,9 +3,6 @@
 //! ```text
 //! STAGE/0  STAGE/1  STAGE/2 …   contents over 64 KiB, named by number; smaller ones stay in memory
 //! ```
-//!
-//! The directory goes when the value is dropped; one that a killed process left has a dead owner and is
-//! collected with the rest of the cache's `stage-` directories.
 
 use std::fs::File;
 use std::io::Write;
@@ -14,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Error;
 use crate::tree::Content;
+use crate::work::WorkDir;
 
 /// Contents at most this long are kept in memory.
 const SMALL: u64 = 64 << 10;
@@ -23,22 +21,17 @@ pub type Sink<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), Error>;
 
 /// A place for unpacked file contents.
 pub struct Stage {
-    dir: tempfile::TempDir,
+    dir: WorkDir,
     next: AtomicU64,
 }
 
 impl Stage {
-    /// An empty stage below `parent`, which is made if missing.
+    /// An empty stage in the pack cache.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn new(parent: &Path) -> Result<Self, Error> {
-        std::fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
-        let dir = tempfile::Builder::new()
-            .prefix("stage-")
-            .tempdir_in(parent)
-            .map_err(Error::io("create a directory in", parent))?;
-        Ok(Self { dir, next: AtomicU64::new(0) })
+    pub fn new(cache: &Path) -> Result<Self, Error> {
+        Ok(Self { dir: WorkDir::new(cache)?, next: AtomicU64::new(0) })
     }
 
     /// Keeps `size` bytes that `fill` hands to its sink.

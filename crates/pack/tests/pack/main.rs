@@ -43,28 +43,25 @@ fn main() {
     let cache = std::env::var_os("CORRAL_TEST_CACHE").map_or(own.path().join("cache"), PathBuf::from);
     let filter = std::env::args().nth(1).filter(|word| !word.starts_with('-')).unwrap_or_default();
     let root = rustix::process::geteuid().is_root();
-    let mirror = root && has_mirror(&cache);
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    for (name, needs, case) in CASES.iter().filter(|case| case.0.contains(&filter)) {
-        let reason = match (root, mirror) {
-            (false, _) => "needs root",
-            (_, false) if *needs == Needs::Mirror => "no Debian mirror answers",
-            _ => "",
-        };
-        if !reason.is_empty() {
-            println!("test {name} ... skipped: {reason}");
-            skipped += 1;
+    let cases: Vec<&Case> = CASES.iter().filter(|case| case.0.contains(&filter)).collect();
+    let mirror = root && cases.iter().any(|case| case.1 == Needs::Mirror) && has_mirror(&cache);
+    println!("\nrunning {} tests", cases.len());
+    let (mut passed, mut failed) = (0, 0);
+    for (name, needs, case) in cases {
+        if !root || (*needs == Needs::Mirror && !mirror) {
+            println!("SKIP: {name}: needs {}", if root { "a Debian mirror" } else { "root" });
+            passed += 1;
             continue;
         }
-        let begin = Instant::now();
-        match catch_unwind(AssertUnwindSafe(|| case(&World::new(&cache)))) {
-            Ok(()) => passed += 1,
-            Err(_) => failed += 1,
-        }
-        println!("test {name} ... done in {:.1} s", begin.elapsed().as_secs_f64());
+        let ok = catch_unwind(AssertUnwindSafe(|| case(&World::new(&cache)))).is_ok();
+        println!("test {name} ... {}", if ok { "ok" } else { "FAILED" });
+        if ok { passed += 1 } else { failed += 1 }
     }
-    println!("{passed} passed, {failed} failed, {skipped} skipped");
-    std::process::exit(i32::from(failed > 0));
+    let verdict = if failed == 0 { "ok" } else { "FAILED" };
+    println!(
+        "\ntest result: {verdict}. {passed} passed; {failed} failed; 0 ignored; 0 measured; 0 filtered out\n"
+    );
+    std::process::exit(if failed == 0 { 0 } else { 101 });
 }
 
 fn has_mirror(cache: &Path) -> bool {
@@ -102,7 +99,7 @@ fn static_program(world: &World) {
     assert_eq!(image.config.config.labels["dev.corral.profile"], "agent");
     assert_ne!(image.config.config.user.split(':').next(), Some("0"));
     // The program is this test: with a filter that nothing matches it says so.
-    world.says(&packed, &["no such case"], "0 passed, 0 failed, 0 skipped");
+    world.says(&packed, &["no such case"], "test result: ok. 0 passed; 0 failed");
 }
 
 fn bad_input(world: &World) {
@@ -196,11 +193,12 @@ fn only_what_changed(world: &World) {
     assert_eq!(world.written(&again), Vec::<String>::new());
     let begin = Instant::now();
     assert!(world.pack(&project).unchanged);
-    println!("unchanged: {:?}", begin.elapsed());
-    std::fs::write(project.join("src/hello/new.py"), "x = 1\n").expect("written");
+    println!("  unchanged: {:?}", begin.elapsed());
+    let text = format!("x = {:?}\n", std::time::SystemTime::now());
+    std::fs::write(project.join("src/hello/new.py"), format!("# {text}")).expect("written");
     let begin = Instant::now();
     let changed = world.pack(&project);
-    println!("after a change of code: {:?}", begin.elapsed());
+    println!("  after a change of code: {:?}", begin.elapsed());
     assert_eq!(world.written(&changed), ["code"]);
     assert_ne!(changed.image, again.image);
     std::fs::remove_file(project.join("src/hello/new.py")).expect("removed");

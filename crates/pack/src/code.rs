@@ -138,6 +138,8 @@ impl Rules {
         let mut litter = everywhere(&LITTER);
         // The lock describes the image; in it, it would make the image depend on itself.
         litter.add(crate::lock::FILE);
+        // What a pack that was killed while writing the lock left.
+        litter.add(&format!(".{}.*", crate::lock::FILE));
         let include = settings.include.iter().map(|path| path.to_string_lossy().into_owned()).collect();
         Self { exclude, secrets: everywhere(&SECRETS), litter, include }
     }

@@ -32,7 +32,7 @@ pub(crate) fn content_bytes(content: &Content) -> Result<std::borrow::Cow<'_, [u
 pub(crate) fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let parent = path.parent().unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new()
-        .prefix(".new-")
+        .prefix(&format!(".{}.", path.file_name().unwrap_or_default().to_string_lossy()))
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
         .tempfile_in(parent)
         .map_err(Error::io("write", path))?;

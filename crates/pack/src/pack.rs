@@ -15,7 +15,6 @@ use crate::project::{Kind, Project};
 use crate::python::{self, Compiler, Environment, Installation, Layout};
 use crate::report::LayerReport;
 use crate::scan::{Entry, Scan};
-use crate::step::StepRunner;
 use crate::tree::{Node, Tree};
 use crate::unchanged;
 use crate::{Error, PackOptions, Packed, Progress};
@@ -35,15 +34,6 @@ pub fn pack(
     options: &PackOptions,
     progress: &dyn Fn(Progress),
 ) -> Result<Packed, Error> {
-    pack_with(engine, store, options, progress)
-}
-
-pub(crate) fn pack_with(
-    runner: &dyn StepRunner,
-    store: &Store,
-    options: &PackOptions,
-    progress: &dyn Fn(Progress),
-) -> Result<Packed, Error> {
     let options = canonical(options)?;
     let _lease = store.lease()?;
     let scan = Scan::of(&options.directory)?;
@@ -52,7 +42,7 @@ pub(crate) fn pack_with(
     }
     crate::work::collect(&options.cache);
     let project = Project::detect(&options.directory, &scan)?;
-    Packing { runner, store, options: &options, progress, scan: &scan, project: &project }.run()
+    Packing { engine, store, options: &options, progress, scan: &scan, project: &project }.run()
 }
 
 /// Links in the paths are resolved once: from here on none is followed.
@@ -104,7 +94,7 @@ fn name_of(project: &Project) -> Result<ImageRef, Error> {
 
 /// One packing on its way.
 struct Packing<'a> {
-    runner: &'a dyn StepRunner,
+    engine: &'a Engine,
     store: &'a Store,
     options: &'a PackOptions,
     progress: &'a dyn Fn(Progress),
@@ -184,6 +174,11 @@ impl Packing<'_> {
             python.check_version(&found)?;
             (self.progress)(Progress::Phase("locking Python packages".into()));
             let places = (self.options.directory.as_path(), self.options.cache.as_path());
+            for option in python.ignored_options(&found)? {
+                (self.progress)(Progress::Warning(format!(
+                    "requirements.txt: {option:?} is not obeyed: your own configuration decides where packages come from"
+                )));
+            }
             lock.python = Some(python.lock(&found, old.python.as_ref(), self.options.upgrade, places)?);
             environment = Some(found);
         }
@@ -209,7 +204,7 @@ impl Packing<'_> {
             .map(|package| package.sha256.hex())
             .collect();
         let compiler = Compiler {
-            runner: self.runner,
+            engine: self.engine,
             layers: vec![base],
             version: &environment.version,
             jobs: self.options.jobs,

@@ -1,24 +1,6 @@
-use corral_engine::{Engine, Step, StepOutcome};
+use corral_engine::StepOutcome;
 
 use crate::Error;
-
-/// Runs one command in the `build` profile, without network, over image layers.
-///
-/// The engine does it for real; the tests of this room do it with the host's interpreter where no
-/// container can be made.
-pub(crate) trait StepRunner {
-    /// Runs the step to its end.
-    ///
-    /// # Errors
-    /// If the container cannot be made; a command that fails is an outcome.
-    fn run_step(&self, step: &Step) -> Result<StepOutcome, Error>;
-}
-
-impl StepRunner for Engine {
-    fn run_step(&self, step: &Step) -> Result<StepOutcome, Error> {
-        Ok(Self::run_step(self, step)?)
-    }
-}
 
 /// The outcome's output if it succeeded.
 ///

@@ -34,7 +34,9 @@ impl Client {
             find("python3").map(|python| with(python, &["-m", "pip"])),
             find("pip3").map(|pip| with(pip, &[])),
             find("pip").map(|pip| with(pip, &[])),
-            find("uv").map(|uv| with(uv, &["tool", "run", "--no-config", "pip"])),
+            find("uv").map(|uv| {
+                with(uv, &["run", "--no-project", "--quiet", "--with", "pip", "python", "-m", "pip"])
+            }),
         ];
         for argv in candidates.into_iter().flatten() {
             let client = Self { argv };
@@ -62,6 +64,7 @@ impl Client {
         let mut arguments = words(&["download", "--quiet", "--no-deps", "--require-hashes", "--dest"]);
         arguments.push(dest.into());
         arguments.extend(target(environment));
+        arguments.extend(indexes_of_uv());
         arguments.extend([OsString::from("-r"), requirements.into()]);
         self.run(&arguments, project).map(drop)
     }
@@ -82,6 +85,7 @@ impl Client {
         arguments.push(report.clone().into());
         arguments.extend([OsString::from("--target"), work.join("target").into()]);
         arguments.extend(target(environment));
+        arguments.extend(indexes_of_uv());
         arguments.extend([OsString::from("-r"), requirements.into()]);
         self.run(&arguments, project)?;
         std::fs::read(&report).map_err(|_| Error::Client {
@@ -99,6 +103,29 @@ impl Client {
 
 fn words(words: &[&str]) -> Vec<OsString> {
     words.iter().map(OsString::from).collect()
+}
+
+/// Indexes that the user has set for uv in the environment, where none is set for pip. uv itself can only
+/// install, not keep a wheel as it came, so that its hash could be checked again.
+fn indexes_of_uv() -> Vec<OsString> {
+    if std::env::var_os("PIP_INDEX_URL").is_some() {
+        return Vec::new();
+    }
+    let mut options = Vec::new();
+    for (variable, option) in [
+        ("UV_DEFAULT_INDEX", "--index-url"),
+        ("UV_INDEX_URL", "--index-url"),
+        ("UV_EXTRA_INDEX_URL", "--extra-index-url"),
+    ] {
+        let values = std::env::var(variable).unwrap_or_default();
+        for value in values.split_whitespace() {
+            // NAME=URL is uv's way to name an index.
+            let url =
+                value.split_once("=http").map_or_else(|| value.to_owned(), |(_, rest)| format!("http{rest}"));
+            options.extend([OsString::from(option), url.into()]);
+        }
+    }
+    options
 }
 
 /// The options that make pip choose for the image and not for the host.

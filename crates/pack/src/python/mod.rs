@@ -144,15 +144,35 @@ impl PythonProject {
         Ok(PythonLock { version: environment.version.clone(), inputs, wheels })
     }
 
+    /// Options of requirements.txt that would redirect the client.
+    ///
+    /// # Errors
+    /// [`Error::Lock`] if the file is malformed.
+    pub(crate) fn ignored_options(&self, environment: &Environment) -> Result<Vec<String>, Error> {
+        match &self.inputs {
+            Inputs::Requirements(text) => {
+                Ok(requirements::parse("requirements.txt", text, environment)?.ignored)
+            }
+            _ => Ok(Vec::new()),
+        }
+    }
+
     fn hash(&self, environment: &Environment) -> Digest {
+        // Comments of a file that is only the input of a resolution are not part of what was locked.
+        let unpinned = |text: &str| {
+            let parsed = requirements::parse("requirements.txt", text, environment).ok()?;
+            parsed.pins.is_none().then(|| parsed.lines.join("\n"))
+        };
         let (kind, text) = match &self.inputs {
-            Inputs::UvLock(text) => ("uv.lock", text.as_str()),
-            Inputs::Pylock(text) => ("pylock.toml", text.as_str()),
-            Inputs::Requirements(text) => ("requirements.txt", text.as_str()),
-            Inputs::Dependencies => ("dependencies", ""),
+            Inputs::UvLock(text) => ("uv.lock", text.clone()),
+            Inputs::Pylock(text) => ("pylock.toml", text.clone()),
+            Inputs::Requirements(text) => {
+                ("requirements.txt", unpinned(text).unwrap_or_else(|| text.clone()))
+            }
+            Inputs::Dependencies => ("dependencies", String::new()),
         };
         let mut hash = Sha256::new();
-        let parts = [kind, text, &environment.version, environment.machine()];
+        let parts = [kind, &text, &environment.version, environment.machine()];
         for part in parts.into_iter().chain(self.dependencies.iter().map(String::as_str)) {
             hash.update((part.len() as u64).to_le_bytes());
             hash.update(part);

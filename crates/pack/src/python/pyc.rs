@@ -12,14 +12,14 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use corral_engine::{Step, StepMount};
+use corral_engine::{Engine, Step, StepMount};
 use corral_spec::Digest;
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use sha2::{Digest as _, Sha256};
 
 use super::marshal;
 use crate::Error;
-use crate::step::{StepRunner, succeed};
+use crate::step::succeed;
 use crate::tree::{Content, Tree};
 use crate::work::WorkDir;
 
@@ -35,7 +35,7 @@ const MAX_BYTECODE: u64 = 256 << 20;
 /// A compiler for one image.
 pub struct Compiler<'a> {
     /// What runs the step.
-    pub runner: &'a dyn StepRunner,
+    pub engine: &'a Engine,
     /// The layers that hold the interpreter, bottom first.
     pub layers: Vec<Digest>,
     /// `3.11`.
@@ -166,7 +166,7 @@ impl Compiler<'_> {
             mounts: vec![mount(input, "/in", true), mount(output, "/out", false)],
             workdir: "/".into(),
         };
-        succeed("compile Python ahead", self.runner.run_step(&step)?).map(drop)
+        succeed("compile Python ahead", self.engine.run_step(&step)?).map(drop)
     }
 }
 

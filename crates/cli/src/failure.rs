@@ -36,6 +36,10 @@ impl Failure {
         self.code
     }
 
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
     pub(crate) fn print(&self) {
         if !self.message.is_empty() {
             // Nobody is left to tell when standard error is closed.

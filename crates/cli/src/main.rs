@@ -1,6 +1,6 @@
 //! The binary `corral`: flags in, use-cases, output and exit codes out.
 //!
-//! `__monitor` and `__reap` are this same program in other roles, started by itself and never by a person;
+//! `__monitor`, `__reap` and `__exec` are this same program in other roles, started by itself and never by a person;
 //! they are told apart before anything else happens. Only the flags of the verb that was typed are built.
 #![forbid(unsafe_code)]
 
@@ -24,6 +24,7 @@ fn main() -> ExitCode {
     match first.as_deref().and_then(|word| word.to_str()) {
         Some("__monitor") => verb::inner::monitor(words),
         Some("__reap") => verb::inner::reap(words),
+        Some("__exec") => finish(verb::exec::background(words.collect())),
         _ => finish(verb::dispatch(first, words.collect())),
     }
 }

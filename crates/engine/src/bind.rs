@@ -6,6 +6,7 @@ use corral_spec::record::BindIds;
 use corral_spec::{AbsPath, UserNamespace};
 
 use crate::Error;
+use crate::plan::Bind;
 
 /// How the owners of a bound host path appear inside: its owner as the container's user, or as 0 if that
 /// is how the container starts; host root never.
@@ -13,8 +14,21 @@ use crate::Error;
 /// # Errors
 /// A writable mount that root owns, and that nobody else may write, would look writable and be not: it is
 /// refused with the ways out.
-pub(crate) fn owners(
+pub(crate) fn resolve(
     source: &AbsPath,
+    read_only: bool,
+    userns: UserNamespace,
+    user: &ResolvedUser,
+) -> Result<Bind, Error> {
+    // The path is the user's own words: links in it mean what they say. What comes after takes none.
+    let source =
+        std::fs::canonicalize(source.as_path()).map_err(|error| refuse(source.as_path(), missing(&error)))?;
+    let ids = owners(&source, read_only, userns, user)?;
+    Ok(Bind { source, ids })
+}
+
+fn owners(
+    path: &Path,
     read_only: bool,
     userns: UserNamespace,
     user: &ResolvedUser,
@@ -22,7 +36,6 @@ pub(crate) fn owners(
     if userns == UserNamespace::Host {
         return Ok(BindIds::Unmapped);
     }
-    let path = source.as_path();
     let meta = std::fs::metadata(path).map_err(|error| refuse(path, missing(&error)))?;
     if meta.uid() != 0 {
         return Ok(BindIds::Owner { uid: meta.uid(), gid: meta.gid(), to_uid: user.uid, to_gid: user.gid });

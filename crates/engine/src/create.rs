@@ -141,10 +141,7 @@ impl Engine {
     fn binds(&self, spec: &ContainerSpec, user: &ResolvedUser) -> Result<Vec<Option<plan::Bind>>, Error> {
         let bind = |mount: &corral_spec::MountRequest| match &mount.source {
             MountSource::Tmpfs { .. } => Ok(None),
-            MountSource::Bind(path) => {
-                let ids = bind::owners(path, mount.read_only, spec.userns, user)?;
-                Ok(Some(plan::Bind { source: path.as_path().to_path_buf(), ids }))
-            }
+            MountSource::Bind(path) => bind::resolve(path, mount.read_only, spec.userns, user).map(Some),
             MountSource::Volume(name) => {
                 let ids = match spec.userns {
                     UserNamespace::Private => corral_spec::record::BindIds::Container,

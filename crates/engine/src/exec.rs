@@ -19,8 +19,6 @@ pub struct ExecRequest {
     pub tty: bool,
     /// Whether its standard input is kept open.
     pub stdin: bool,
-    /// Whether it outlives the caller.
-    pub detach: bool,
 }
 
 impl Engine {

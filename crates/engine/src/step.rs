@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use corral_image::{Image, ImageConfig};
 use corral_runtime::Io;
 use corral_spec::record::{BindIds, GENERATION, Mount, MountKind, ProcessName, Status};
-use corral_spec::{AbsPath, ContainerSpec, Digest, Entrypoint, EnvVar, ProfileName};
+use corral_spec::{AbsPath, ContainerSpec, Digest, Entrypoint, EnvVar, NetworkMode, ProfileName};
 use corral_state::{read_record, write_record};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -15,8 +15,8 @@ use crate::{Engine, Error, host};
 /// What a step may print before the rest is dropped.
 const OUTPUT_LIMIT: u64 = 16 << 20;
 
-/// One command over image layers, in the `build` profile, without network: how packing runs code that is
-/// not ours.
+/// One command over image layers, in the `build` profile, without network unless it asks: how packing runs
+/// code that is not ours.
 #[derive(Clone, Debug, Default)]
 pub struct Step {
     /// The root file system, bottom first.
@@ -29,6 +29,8 @@ pub struct Step {
     pub mounts: Vec<StepMount>,
     /// Working directory inside.
     pub workdir: String,
+    /// The host's network. Only for a package client of the distribution that fetches and runs nothing it fetched.
+    pub host_network: bool,
 }
 
 /// A host directory inside a [`Step`]. It belongs to the engine's user; what the step writes there does too.
@@ -121,6 +123,7 @@ fn spec(step: &Step) -> Result<ContainerSpec, Error> {
             .collect(),
         workdir: Some(workdir.map_err(|error| Error::Invalid(error.to_string()))?),
         profile: Some(ProfileName::Build),
+        network: step.host_network.then_some(NetworkMode::Host),
         remove: true,
         ..ContainerSpec::default()
     })

@@ -165,7 +165,8 @@ fn split(path: &AbsPath) -> Option<(&Path, &Path)> {
 /// Makes one entry and opens it without following anything.
 fn make_one(dir: BorrowedFd<'_>, name: &Path, point: Point) -> Result<BorrowedFd<'static>, Errno> {
     if point == Point::File {
-        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        // Not for writing: an open writer would forbid making the root read-only (EBUSY).
+        let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         return openat(dir, name, flags, Mode::from_raw_mode(0o644)).map(keep_open);
     }
     mkdirat(dir, name, Mode::from_raw_mode(0o755))?;

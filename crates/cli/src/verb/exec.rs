@@ -1,7 +1,9 @@
+use std::io::Read;
 use std::os::fd::OwnedFd;
+use std::process::{Command, Stdio};
 
 use corral_engine::ExecRequest;
-use corral_runtime::Io;
+use corral_runtime::{Exec, Io};
 use corral_spec::{AbsPath, UserSpec};
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -42,44 +44,104 @@ struct Flags {
 
 /// `corral exec`.
 pub(super) fn exec(globals: &Globals, words: Words) -> Result<u8, Failure> {
-    let Some(flags) = super::parse::<Flags>("exec", words)? else { return Ok(0) };
+    let Some(flags) = super::parse::<Flags>("exec", words.clone())? else { return Ok(0) };
+    if flags.detach {
+        return in_background(globals, &words);
+    }
+    let (process, ends) = start(globals, &flags)?;
+    relay::run(process, ends)
+}
+
+/// A process in a container needs a parent that outlives it, and dies with that parent: the detached form is
+/// this program once more, in a session of its own, which says on a pipe how the start went.
+fn in_background(globals: &Globals, words: &Words) -> Result<u8, Failure> {
+    let layout = globals.layout();
+    let mut child = Command::new("/proc/self/exe")
+        .arg("__exec")
+        .args(words)
+        .env("CORRAL_ROOT", layout.root())
+        .env("CORRAL_RUN", layout.run_root())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    let mut said = String::new();
+    if let Some(mut out) = child.stdout.take() {
+        out.read_to_string(&mut said)?;
+    }
+    match said.strip_suffix(STARTED) {
+        Some(_) => Ok(0),
+        None => {
+            let code = child.wait()?.code().and_then(|code| u8::try_from(code).ok());
+            Err(Failure::with_code(code.unwrap_or(ENGINE), said.trim_end()))
+        }
+    }
+}
+
+const STARTED: &str = "started\n";
+
+/// `__exec`: the parent of a detached process. Its standard output is the pipe to who asked.
+pub(crate) fn background(words: Words) -> Result<u8, Failure> {
+    rustix::process::setsid().map_err(std::io::Error::from)?;
+    let start = || {
+        let flags =
+            super::parse::<Flags>("exec", words)?.ok_or_else(|| Failure::new("nothing to execute"))?;
+        start(&Globals::default(), &flags)
+    };
+    let mut process = match start() {
+        Ok((process, _)) => process,
+        Err(failure) => {
+            crate::output::print(failure.message())?;
+            return Ok(failure.code());
+        }
+    };
+    crate::output::print(STARTED)?;
+    rustix::stdio::dup2_stdout(null()?).map_err(std::io::Error::from)?;
+    Ok(process.wait().map_err(Failure::new)?.code())
+}
+
+/// Starts the process, with our ends of its streams.
+fn start(globals: &Globals, flags: &Flags) -> Result<(Exec, Ends), Failure> {
     let engine = globals.engine()?;
     let id = engine.find(&flags.container)?;
+    let workdir = flags.workdir.as_ref().map(AbsPath::new).transpose();
     let request = ExecRequest {
         argv: flags.command.clone(),
         env: run_flags::env(&flags.env_file, &flags.env)?,
         user: flags.user.clone(),
-        workdir: flags
-            .workdir
-            .as_ref()
-            .map(AbsPath::new)
-            .transpose()
-            .map_err(|error| Failure::with_code(ENGINE, error))?,
-        tty: flags.tty && !flags.detach,
+        workdir: workdir.map_err(|error| Failure::with_code(ENGINE, error))?,
+        tty: flags.tty,
         stdin: flags.interactive && !flags.detach,
-        detach: flags.detach,
     };
-    if flags.detach {
-        let null = || std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").map(OwnedFd::from);
-        engine.exec(&id, &request, Io::Pipes { stdin: null()?, stdout: null()?, stderr: null()? })?;
-        return Ok(0);
-    }
     if flags.tty {
         let mut process = engine.exec(&id, &request, Io::Terminal)?;
         let console = process.console.take().ok_or_else(|| Failure::new("the container gave no terminal"))?;
-        let input = if flags.interactive { Some(console.try_clone()?) } else { None };
-        return relay::run(process, Ends { input, output: console, errors: None, tty: true });
+        let input = if request.stdin { Some(console.try_clone()?) } else { None };
+        return Ok((process, Ends { input, output: console, errors: None, tty: true }));
     }
-    let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(std::io::Error::from);
+    if flags.detach {
+        let io = Io::Pipes { stdin: null()?, stdout: null()?, stderr: null()? };
+        return Ok((
+            engine.exec(&id, &request, io)?,
+            Ends { input: None, output: null()?, errors: None, tty: false },
+        ));
+    }
     let (output, output_inside) = pipe()?;
     let (errors, errors_inside) = pipe()?;
-    let (stdin, input) = if flags.interactive {
+    let (stdin, input) = if request.stdin {
         let (inside, ours) = pipe()?;
         (inside, Some(ours))
     } else {
-        (std::fs::File::open("/dev/null")?.into(), None)
+        (null()?, None)
     };
     let io = Io::Pipes { stdin, stdout: output_inside, stderr: errors_inside };
-    let process = engine.exec(&id, &request, io)?;
-    relay::run(process, Ends { input, output, errors: Some(errors), tty: false })
+    Ok((engine.exec(&id, &request, io)?, Ends { input, output, errors: Some(errors), tty: false }))
+}
+
+fn pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {
+    Ok(pipe_with(PipeFlags::CLOEXEC)?)
+}
+
+fn null() -> std::io::Result<OwnedFd> {
+    std::fs::OpenOptions::new().read(true).write(true).open("/dev/null").map(OwnedFd::from)
 }

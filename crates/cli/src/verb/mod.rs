@@ -3,7 +3,7 @@
 mod attach;
 mod containers;
 mod doctor;
-mod exec;
+pub(crate) mod exec;
 mod images;
 pub(crate) mod inner;
 mod inspect;

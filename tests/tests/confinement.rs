@@ -1,0 +1,196 @@
+//! What a container cannot do, tried from inside, with oracles outside.
+
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
+
+use corral_tests::Corral;
+
+fn shell(corral: &Corral, flags: &[&str], script: &str) -> corral_tests::Said {
+    corral.say(&[&["run", "--rm"], flags, &["busybox", "sh", "-c", script]].concat())
+}
+
+#[test]
+fn host_files_are_not_there() {
+    let corral = Corral::new();
+    let canary = corral.dir().join("canary");
+    std::fs::write(&canary, "host secret").expect("canary");
+    let path = canary.display();
+    for way in [
+        format!("cat {path}"),
+        format!("cat /proc/1/root{path}"),
+        format!("cat ../../../../..{path}"),
+        format!("cat /proc/1/cwd{path}"),
+    ] {
+        let said = shell(&corral, &[], &format!("{way}; true"));
+        assert!(!said.out.contains("host secret"), "{way}: {said:?}");
+        assert!(said.err.contains("No such file"), "{way}: {said:?}");
+    }
+}
+
+#[test]
+fn no_descriptor_of_the_host_leaks_and_none_serves_as_working_directory() {
+    let corral = Corral::new();
+    let said = shell(&corral, &[], "exec ls /proc/self/fd");
+    // 3 is ls's own view of the directory.
+    assert_eq!(said.out.split_whitespace().collect::<Vec<_>>(), ["0", "1", "2", "3"], "{said:?}");
+    for fd in 3..=12 {
+        let dir = format!("/proc/self/fd/{fd}");
+        let said = corral.say(&["run", "--rm", "-w", &dir, "busybox", "ls", "../../../.."]);
+        assert_ne!(said.code, 0, "{dir}: {said:?}");
+    }
+}
+
+#[test]
+fn root_inside_is_nobody_outside() {
+    let corral = Corral::new();
+    let id = corral.ok(&["run", "-d", "busybox", "sleep", "1000"]);
+    let pid = corral.inspect(id.trim())["State"]["Pid"].as_i64().expect("pid");
+    let meta = std::fs::metadata(format!("/proc/{pid}")).expect("the container's process");
+    assert!(meta.uid() >= 0x4000_0000, "host uid {}", meta.uid());
+    let map = std::fs::read_to_string(format!("/proc/{pid}/uid_map")).expect("map");
+    let numbers: Vec<u64> = map.split_whitespace().map(|word| word.parse().expect("number")).collect();
+    assert_eq!((numbers[0], numbers[1], numbers[2]), (0, u64::from(meta.uid()), 65536));
+}
+
+#[test]
+fn mounts_namespaces_and_devices_are_refused() {
+    let corral = Corral::new();
+    for attempt in [
+        "mount -t tmpfs x /tmp",
+        "umount /proc",
+        "mknod /tmp/sda b 8 0",
+        "unshare -U true",
+        "unshare -m true",
+        "echo x > /proc/sys/kernel/core_pattern",
+        "echo b > /proc/sysrq-trigger",
+        "echo 1 > /sys/kernel/uevent_helper",
+        "hostname evil",
+        "cat /proc/kcore",
+        "ip link add x type dummy",
+    ] {
+        let said = shell(&corral, &[], &format!("{attempt} && echo DONE; true"));
+        assert!(!said.out.contains("DONE"), "{attempt}: {said:?}");
+    }
+}
+
+#[test]
+fn without_a_network_there_is_nothing_but_loopback() {
+    let corral = Corral::new();
+    let said = shell(&corral, &[], "ls /sys/class/net; nc -w 1 192.0.2.1 80 < /dev/null; echo $?");
+    let mut words = said.out.split_whitespace();
+    assert_eq!((words.next(), words.next()), (Some("lo"), Some("1")), "{said:?}");
+    let said = shell(
+        &corral,
+        &[],
+        "(nc -l -p 8000 > /tmp/got &); sleep 0.2; echo hi | nc -w 1 127.0.0.1 8000; sleep 0.2; cat /tmp/got",
+    );
+    assert_eq!(said.out, "hi\n", "loopback works: {said:?}");
+}
+
+#[test]
+fn the_agent_profile_is_strict() {
+    let corral = Corral::new();
+    let agent = ["--profile", "agent", "-u", "1000"];
+    let said = shell(
+        &corral,
+        &agent,
+        "id -u; touch /x; touch /tmp/x && echo tmp; grep CapEff /proc/self/status; grep NoNewPrivs /proc/self/status",
+    );
+    assert_eq!(said.out, "1000\ntmp\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\n", "{said:?}");
+    assert!(said.err.contains("Read-only file system"), "{said:?}");
+    for (flags, rule) in [
+        (&["--profile", "agent"][..], "agent.user"),
+        (&["--profile", "agent", "-u", "1000", "--network", "host"], "agent.network"),
+        (&["--profile", "agent", "-u", "1000", "--cap-add", "NET_ADMIN"], "agent.capabilities"),
+        (&["--profile", "agent", "-u", "1000", "--userns", "host"], "agent.userns"),
+        (&["--profile", "agent", "-u", "1000", "-v", "/proc:/host:ro"], "agent.mount"),
+    ] {
+        let said = shell(&corral, flags, "true");
+        assert_eq!(said.code, 125, "{flags:?}: {said:?}");
+        assert!(said.err.contains(rule), "{flags:?}: {said:?}");
+    }
+}
+
+#[test]
+fn a_bound_directory_keeps_its_owner() {
+    let corral = Corral::new();
+    let dir = corral.dir().join("work");
+    std::fs::create_dir(&dir).expect("directory");
+    chown(&dir, Some(4242), Some(4242)).expect("chown");
+    let mount = format!("{}:/work", dir.display());
+    let said = shell(
+        &corral,
+        &["-v", &mount],
+        "stat -c %u /work; echo x > /work/file; touch /work/other; chown 7 /work/other",
+    );
+    assert_eq!((said.code, said.out.as_str()), (0, "0\n"), "{said:?}");
+    let owner = |name: &str| std::fs::metadata(dir.join(name)).expect("file").uid();
+    assert_eq!(owner("file"), 4242, "what root writes inside belongs to the owner outside");
+    assert!(owner("other") >= 0x4000_0000, "every other id is a shifted one: {}", owner("other"));
+    let said = shell(&corral, &["-u", "1000", "-v", &mount], "stat -c %u /work; touch /work/agents");
+    assert_eq!((said.code, said.out.as_str(), owner("agents")), (0, "1000\n", 4242), "{said:?}");
+}
+
+#[test]
+fn a_directory_of_root_is_not_writable_by_surprise() {
+    let corral = Corral::new();
+    let dir = corral.dir().join("roots");
+    std::fs::create_dir(&dir).expect("directory");
+    std::fs::write(dir.join("read-me"), "text").expect("file");
+    let said = shell(&corral, &["-v", &format!("{}:/d", dir.display())], "true");
+    assert_eq!(said.code, 125);
+    assert!(said.err.contains("belongs to root") && said.err.contains(":ro"), "{said:?}");
+    let said = shell(&corral, &["-v", &format!("{}:/d:ro", dir.display())], "cat /d/read-me; touch /d/x");
+    assert_eq!(said.out, "text", "{said:?}");
+    assert!(!dir.join("x").exists());
+}
+
+#[test]
+fn links_in_the_image_lead_nowhere_outside() {
+    let corral = Corral::empty();
+    let canary = corral.dir().join("canary");
+    std::fs::create_dir(&canary).expect("canary");
+    let target = canary.display().to_string();
+    let busybox = std::fs::read("/bin/busybox").expect("busybox");
+    for trap in ["etc", "proc", "dev", "data"] {
+        let mut tar = tar::Builder::new(Vec::new());
+        corral_tests::file(&mut tar, "bin/busybox", 0o755, &busybox).expect("archive");
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::Symlink);
+        header.set_mode(0o777);
+        header.set_size(0);
+        tar.append_link(&mut header, trap, &target).expect("archive");
+        let bytes = tar.into_inner().expect("archive");
+        assert_eq!(corral.feed(&["import", "-", "trap"], &bytes).code, 0);
+        corral.say(&["run", "--rm", "--tmpfs", "/data/sub", "trap", "/bin/busybox", "true"]);
+        let left: Vec<_> = std::fs::read_dir(&canary).expect("canary").collect();
+        assert!(left.is_empty(), "{trap}: {left:?}");
+    }
+}
+
+#[test]
+fn a_setuid_program_gains_nothing() {
+    let corral = Corral::empty();
+    let busybox = std::fs::read("/bin/busybox").expect("busybox");
+    let mut tar = tar::Builder::new(Vec::new());
+    corral_tests::file(&mut tar, "bin/busybox", 0o4755, &busybox).expect("archive");
+    let bytes = tar.into_inner().expect("archive");
+    assert_eq!(corral.feed(&["import", "-", "suid"], &bytes).code, 0);
+    let said = corral.say(&["run", "--rm", "-u", "1000", "suid", "/bin/busybox", "id", "-u"]);
+    assert_eq!(said.out, "1000\n", "{said:?}");
+}
+
+#[test]
+fn the_engines_directories_are_closed_to_others() {
+    let corral = Corral::new();
+    corral.ok(&["create", "busybox", "true"]);
+    for dir in
+        [corral.root().join("containers"), corral.root().join("store"), corral.run_root().join("containers")]
+    {
+        let mode = std::fs::metadata(&dir).expect("directory").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{}: {mode:o}", dir.display());
+    }
+    let link = corral.dir().join("link");
+    symlink("/etc", &link).expect("link");
+    let said = shell(&corral, &["-v", &format!("{}:/d:ro", link.display())], "ls /d/passwd");
+    assert_eq!(said.code, 0, "a link that the user named himself is followed: {said:?}");
+}

@@ -1,0 +1,130 @@
+//! Killed at any moment: what is left, and whether the next command collects it.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use corral_tests::{Corral, eventually};
+
+fn kill(pid: i64) {
+    let ended = Command::new("kill").args(["-9", &pid.to_string()]).status().expect("kill");
+    assert!(ended.success());
+}
+
+fn alive(pid: i64) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
+fn count(dir: PathBuf) -> usize {
+    std::fs::read_dir(dir).map_or(0, Iterator::count)
+}
+
+fn monitor(corral: &Corral, id: &str) -> i64 {
+    let text = std::fs::read_to_string(corral.run_root().join("containers").join(id).join("status.json"));
+    let status: serde_json::Value = serde_json::from_str(&text.expect("status")).expect("JSON");
+    status["monitor"]["pid"].as_i64().expect("pid")
+}
+
+fn nothing_is_left(corral: &Corral) {
+    for dir in ["containers", "ids", "names"] {
+        assert_eq!(count(corral.root().join(dir)), 0, "{dir}");
+    }
+    assert_eq!(count(corral.run_root().join("containers")), 0, "run directories");
+}
+
+fn groups(id: &str) -> usize {
+    let name = format!("corral-{}", &id[..12]);
+    let found =
+        Command::new("find").args(["/sys/fs/cgroup", "-type", "d", "-name", &name]).output().expect("find");
+    String::from_utf8_lossy(&found.stdout).lines().count()
+}
+
+#[test]
+fn a_killed_monitor_takes_its_container_with_it() {
+    let corral = Corral::new();
+    let id = corral.ok(&["run", "-d", "--name", "kept", "busybox", "sleep", "1000"]);
+    let id = id.trim();
+    let init = corral.inspect(id)["State"]["Pid"].as_i64().expect("pid");
+    kill(monitor(&corral, id));
+    eventually("the container is dead", || !alive(init));
+    let state = corral.inspect("kept")["State"]["Status"].clone();
+    assert!(state == "dead" || state == "exited", "{state}");
+    corral.ok(&["ps"]);
+    let state = corral.inspect("kept")["State"].clone();
+    assert_eq!((&state["Status"], &state["ExitCode"]), (&"exited".into(), &137.into()));
+    assert_eq!(groups(id), 0, "the next command removed its control groups");
+    corral.ok(&["start", "kept"]);
+    assert_eq!(corral.inspect("kept")["State"]["Status"], "running");
+    corral.ok(&["rm", "-f", "kept"]);
+    nothing_is_left(&corral);
+}
+
+#[test]
+fn a_killed_monitor_of_a_rm_container_leaves_nothing_after_the_next_command() {
+    let corral = Corral::new();
+    let id = corral.ok(&["run", "-d", "--rm", "busybox", "sleep", "1000"]);
+    let init = corral.inspect(id.trim())["State"]["Pid"].as_i64().expect("pid");
+    kill(monitor(&corral, id.trim()));
+    eventually("the container is dead", || !alive(init));
+    corral.ok(&["ps"]);
+    nothing_is_left(&corral);
+    assert_eq!(groups(id.trim()), 0);
+}
+
+#[test]
+fn a_killed_client_leaves_a_container_that_ends_and_cleans_up_by_itself() {
+    let corral = Corral::new();
+    let mut client = corral.spawn(&["run", "--rm", "--name", "orphan", "busybox", "sleep", "0.5"]);
+    eventually("it runs", || corral.say(&["inspect", "orphan"]).out.contains("\"running\""));
+    client.kill().expect("kill");
+    client.wait().expect("reaped");
+    eventually("it is gone without any command's help", || count(corral.root().join("containers")) == 0);
+    nothing_is_left(&corral);
+}
+
+#[test]
+fn run_killed_at_any_moment_leaves_nothing_that_is_not_collected() {
+    let corral = Corral::new();
+    for round in 0..40 {
+        let mut client = corral.spawn(&["run", "--rm", "busybox", "true"]);
+        std::thread::sleep(Duration::from_micros(round * 400));
+        // It may have ended already: then there is nothing to kill.
+        drop(client.kill());
+        client.wait().expect("reaped");
+    }
+    eventually("all are collected", || {
+        corral.ok(&["ps"]);
+        count(corral.run_root().join("containers")) == 0
+    });
+    nothing_is_left(&corral);
+    assert_eq!(corral.ok(&["run", "--rm", "busybox", "echo", "fine"]), "fine\n");
+}
+
+#[test]
+fn half_made_containers_of_dead_commands_are_collected() {
+    let corral = Corral::new();
+    let id = "ab".repeat(32);
+    let dir = corral.root().join("containers").join(&id);
+    std::fs::create_dir_all(dir.join("writable/upper/deep")).expect("directory");
+    std::os::unix::fs::symlink(&id, corral.root().join("ids/7")).expect("lease");
+    std::os::unix::fs::symlink(&id, corral.root().join("names/ghost")).expect("lease");
+    std::fs::create_dir_all(corral.run_root().join("containers").join(&id)).expect("run directory");
+    let said = corral.ok(&["system", "repair"]);
+    assert!(said.starts_with("collected 1 containers"), "{said}");
+    nothing_is_left(&corral);
+}
+
+#[test]
+fn twenty_containers_at_once_share_nothing() {
+    let corral = Corral::new();
+    let children: Vec<_> = (0..20)
+        .map(|number| {
+            let script = format!("echo {number} > /mine; sleep 0.05; exit $(cat /mine)");
+            (number, corral.spawn(&["run", "--rm", "busybox", "sh", "-c", &script]))
+        })
+        .collect();
+    for (number, mut child) in children {
+        assert_eq!(child.wait().expect("ended").code(), Some(number));
+    }
+    nothing_is_left(&corral);
+}

@@ -1,0 +1,65 @@
+//! Images through the command line.
+
+use corral_tests::Corral;
+
+#[test]
+fn listing_tagging_and_removing() {
+    let corral = Corral::new();
+    corral.ok(&["tag", "busybox", "mine:v1"]);
+    let listing = corral.ok(&["images"]);
+    assert!(listing.starts_with("REPOSITORY   TAG      IMAGE ID"), "{listing}");
+    assert_eq!(listing.lines().count(), 3, "{listing}");
+    assert_eq!(corral.ok(&["images", "-q"]).lines().count(), 1, "one image, two names");
+    assert_eq!(corral.ok(&["rmi", "mine:v1"]), "Untagged: mine:v1\n");
+    let id = corral.ok(&["create", "busybox", "true"]);
+    assert_eq!(corral.say(&["rmi", "busybox"]).code, 1, "an image in use is kept");
+    corral.ok(&["rm", id.trim()]);
+    let said = corral.ok(&["rmi", "busybox"]);
+    assert!(said.starts_with("Untagged: busybox:latest\nDeleted: sha256:"), "{said}");
+    assert_eq!(corral.ok(&["images", "-q"]), "");
+    let layers = std::fs::read_dir(corral.root().join("store/layers")).expect("layers").count();
+    assert_eq!(layers, 0, "the layers went with the last image");
+}
+
+#[test]
+fn save_and_load_give_the_same_image() {
+    let corral = Corral::new();
+    let id = corral.ok(&["images", "-q", "--no-trunc"]);
+    for format in ["oci-archive", "docker-archive"] {
+        let archive = corral.dir().join(format);
+        corral.ok(&["save", "--format", format, "-o", archive.to_str().expect("text"), "busybox"]);
+        let other = Corral::empty();
+        assert_eq!(
+            other.ok(&["load", "-i", archive.to_str().expect("text")]),
+            "Loaded image: busybox:latest\n"
+        );
+        assert_eq!(other.ok(&["images", "-q", "--no-trunc"]), id, "{format}");
+        assert_eq!(other.ok(&["run", "--rm", "busybox", "echo", "loaded"]), "loaded\n");
+    }
+}
+
+#[test]
+fn import_takes_instructions_and_run_obeys_them() {
+    let corral = Corral::new();
+    let archive = corral.dir().join("fs.tar");
+    let mut tar = tar::Builder::new(Vec::new());
+    corral_tests::file(&mut tar, "bin/busybox", 0o755, &std::fs::read("/bin/busybox").expect("busybox"))
+        .expect("archive");
+    std::fs::write(&archive, tar.into_inner().expect("archive")).expect("archive");
+    let changes = [
+        "-c",
+        r#"ENTRYPOINT ["/bin/busybox"]"#,
+        "-c",
+        r#"CMD ["id", "-u"]"#,
+        "-c",
+        "USER 12:34",
+        "-c",
+        "ENV A=b",
+    ];
+    corral.ok(&[&["import"], &changes[..], &[archive.to_str().expect("text"), "made"]].concat());
+    assert_eq!(corral.ok(&["run", "--rm", "made"]), "12\n");
+    assert_eq!(corral.ok(&["run", "--rm", "made", "id", "-g"]), "34\n");
+    let history = corral.ok(&["history", "made"]);
+    assert!(history.starts_with("IMAGE"), "{history}");
+    assert_eq!(corral.inspect("made")["Config"]["Env"][0], "A=b");
+}

@@ -39,6 +39,49 @@ const KEPT: [&str; 22] = [
     "DBUS_SESSION_BUS_ADDRESS",
 ];
 
+/// What a client sees of the user's environment, and what keeps it from asking or looking around.
+///
+/// Indexes that are set for uv are set for pip where it has none of its own: uv itself can only install,
+/// not keep a wheel as it came, so that its hash could be checked again.
+pub(crate) fn environment() -> Vec<(OsString, OsString)> {
+    let mut kept: Vec<(OsString, OsString)> = std::env::vars_os()
+        .filter(|(name, _)| {
+            name.to_str().is_some_and(|name| {
+                KEPT.contains(&name) || KEPT_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+            })
+        })
+        .collect();
+    for (name, value) in [
+        ("LC_ALL", "C.UTF-8"),
+        ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
+        ("PIP_NO_INPUT", "1"),
+        ("PYTHONSAFEPATH", "1"),
+    ] {
+        kept.push((name.into(), value.into()));
+    }
+    if std::env::var_os("PIP_INDEX_URL").is_none() {
+        for (from, to) in [
+            ("UV_INDEX_URL", "PIP_INDEX_URL"),
+            ("UV_DEFAULT_INDEX", "PIP_INDEX_URL"),
+            ("UV_EXTRA_INDEX_URL", "PIP_EXTRA_INDEX_URL"),
+        ] {
+            if let Ok(value) = std::env::var(from) {
+                kept.push((to.into(), unnamed(&value).into()));
+            }
+        }
+    }
+    kept
+}
+
+/// `NAME=URL` is uv's way to name an index; pip takes the address.
+fn unnamed(indexes: &str) -> String {
+    let plain = indexes.split_whitespace().map(|index| match index.split_once("=http") {
+        Some((name, rest)) if !name.contains(':') => format!("http{rest}"),
+        _ => index.to_owned(),
+    });
+    plain.collect::<Vec<_>>().join(" ")
+}
+
 /// Runs a client in an empty directory and gives its output.
 ///
 /// # Errors
@@ -56,16 +99,10 @@ pub(crate) fn run(
         tempfile::tempdir().map_err(|error| fail(format!("no empty directory to run in: {error}")))?;
     let mut command = Command::new(program);
     command.args(first).args(arguments).current_dir(empty.path()).env_clear();
-    command.envs(std::env::vars_os().filter(|(name, _)| {
-        name.to_str().is_some_and(|name| {
-            KEPT.contains(&name) || KEPT_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-        })
-    }));
+    command.envs(environment());
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", without_project(&path, project));
     }
-    command.env("LC_ALL", "C.UTF-8").env("PIP_DISABLE_PIP_VERSION_CHECK", "1").env("PIP_NO_INPUT", "1");
-    command.env("PYTHONSAFEPATH", "1");
     let output =
         command.stdin(Stdio::null()).output().map_err(|error| fail(format!("cannot be run: {error}")))?;
     match output.status.success() {
@@ -93,6 +130,12 @@ fn without_project(path: &OsStr, project: &Path) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn indexes_of_uv() {
+        assert_eq!(unnamed("own=https://h/s?a=http https://b"), "https://h/s?a=http https://b");
+        assert_eq!(unnamed("https://u:p@h/s?x=http://y"), "https://u:p@h/s?x=http://y");
+    }
 
     #[test]
     fn a_client_inside_the_project_is_not_used() {

@@ -45,6 +45,7 @@ mod report;
 mod scan;
 mod settings;
 mod step;
+mod tools;
 mod tree;
 mod unchanged;
 mod work;

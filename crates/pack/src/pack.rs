@@ -7,14 +7,16 @@ use corral_spec::{Digest, ImageRef};
 use crate::base::{self, Base};
 use crate::code::{self, APP, Selection};
 use crate::config;
+use crate::debian::Suite;
 use crate::entrypoint;
 use crate::layers::{self, LayerId, Layers};
 use crate::lock::Lock;
 use crate::manifest::Manifest;
 use crate::project::{Kind, Project};
-use crate::python::{self, Compiler, Environment, Installation, Layout};
+use crate::python::{self, Compiler, Environment, Fetcher, Installation, Layout};
 use crate::report::LayerReport;
 use crate::scan::{Entry, Scan};
+use crate::tools::Tools;
 use crate::tree::{Node, Tree};
 use crate::unchanged;
 use crate::{Error, PackOptions, Packed, Progress};
@@ -173,13 +175,14 @@ impl Packing<'_> {
             let found = python::environment_of(&locked)?;
             python.check_version(&found)?;
             (self.progress)(Progress::Phase("locking Python packages".into()));
-            let places = (self.options.directory.as_path(), self.options.cache.as_path());
+            let tools = self.tools(locked.suite);
+            let fetcher = self.fetcher(&found, &tools);
             for option in python.ignored_options(&found)? {
                 (self.progress)(Progress::Warning(format!(
                     "requirements.txt: {option:?} is not obeyed: your own configuration decides where packages come from"
                 )));
             }
-            lock.python = Some(python.lock(&found, old.python.as_ref(), self.options.upgrade, places)?);
+            lock.python = Some(python.lock(&fetcher, old.python.as_ref(), self.options.upgrade)?);
             environment = Some(found);
         }
         if let Kind::Node(node) = &self.project.kind {
@@ -187,6 +190,20 @@ impl Packing<'_> {
         }
         lock.base = Some(locked);
         Ok((lock, Some(base), environment))
+    }
+
+    fn tools(&self, suite: Suite) -> Tools<'_> {
+        Tools {
+            engine: self.engine,
+            store: self.store,
+            options: self.options,
+            progress: self.progress,
+            suite,
+        }
+    }
+
+    fn fetcher<'s>(&'s self, environment: &'s Environment, tools: &'s Tools<'s>) -> Fetcher<'s> {
+        Fetcher { cache: &self.options.cache, project: &self.options.directory, environment, tools }
     }
 
     /// Puts the bytecode of the standard library and the wheels on top of the base; gives the compiler for
@@ -210,12 +227,9 @@ impl Packing<'_> {
             jobs: self.options.jobs,
             work: &self.options.cache,
         };
-        let mut installation = Installation {
-            environment,
-            compiler,
-            cache: &self.options.cache,
-            project: &self.options.directory,
-        };
+        let tools = self.tools(lock.base.as_ref().map_or(Suite::Bookworm, |base| base.suite));
+        let fetcher = self.fetcher(environment, &tools);
+        let mut installation = Installation { fetcher, compiler };
         installation.push_stdlib(layers, self.store, &base, &library)?;
         if let Some(python) = &lock.python {
             installation.push_wheels(layers, python)?;

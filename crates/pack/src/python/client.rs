@@ -1,4 +1,4 @@
-//! pip, or uv where only that is there.
+//! pip: the user's own, uv's, or Debian's in a container.
 //!
 //! ```text
 //! generated requirements ──▶ pip download --no-deps --only-binary :all: --require-hashes   (cwd: empty)
@@ -11,18 +11,19 @@ use std::path::{Path, PathBuf};
 use super::environment::Environment;
 use crate::Error;
 use crate::client;
+use crate::tools::Tools;
 
 /// A client that answered.
-pub(super) struct Client {
-    argv: Vec<OsString>,
+pub(super) enum Client<'a> {
+    /// The user's.
+    Own(Vec<OsString>),
+    /// Debian's, in a container.
+    Confined(&'a Tools<'a>),
 }
 
-impl Client {
-    /// Finds the user's pip; through uv if only that is there.
-    ///
-    /// # Errors
-    /// [`Error::Client`] with the way to install one.
-    pub(super) fn find(project: &Path) -> Result<Self, Error> {
+impl<'a> Client<'a> {
+    /// Finds the user's pip; through uv if only that is there; Debian's in a container if nothing is.
+    pub(super) fn find(project: &Path, tools: &'a Tools<'a>) -> Self {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let find = |name: &str| client::find(name, &path, project);
         let with = |program: PathBuf, arguments: &[&str]| {
@@ -38,16 +39,12 @@ impl Client {
                 with(uv, &["run", "--no-project", "--quiet", "--with", "pip", "python", "-m", "pip"])
             }),
         ];
-        for argv in candidates.into_iter().flatten() {
-            let client = Self { argv };
-            if client.run(&["--version".into()], project).is_ok() {
-                return Ok(client);
-            }
+        let answers =
+            |argv: &Vec<OsString>| client::run(argv, &["--version".into()], project, explain).is_ok();
+        match candidates.into_iter().flatten().find(answers) {
+            Some(argv) => Self::Own(argv),
+            None => Self::Confined(tools),
         }
-        Err(Error::Client {
-            client: "pip".into(),
-            reason: "no working pip or uv on PATH to fetch wheels with: `apt-get install python3-pip`".into(),
-        })
     }
 
     /// Fetches what the requirements name into `dest`, for the environment.
@@ -64,9 +61,8 @@ impl Client {
         let mut arguments = words(&["download", "--quiet", "--no-deps", "--require-hashes", "--dest"]);
         arguments.push(dest.into());
         arguments.extend(target(environment));
-        arguments.extend(indexes_of_uv());
         arguments.extend([OsString::from("-r"), requirements.into()]);
-        self.run(&arguments, project).map(drop)
+        self.run(&arguments, dest.parent().unwrap_or(dest), project)
     }
 
     /// Resolves requirements without installing: gives the client's report as JSON.
@@ -85,9 +81,8 @@ impl Client {
         arguments.push(report.clone().into());
         arguments.extend([OsString::from("--target"), work.join("target").into()]);
         arguments.extend(target(environment));
-        arguments.extend(indexes_of_uv());
         arguments.extend([OsString::from("-r"), requirements.into()]);
-        self.run(&arguments, project)?;
+        self.run(&arguments, work, project)?;
         std::fs::read(&report).map_err(|_| Error::Client {
             client: "pip".into(),
             reason:
@@ -96,36 +91,21 @@ impl Client {
         })
     }
 
-    fn run(&self, arguments: &[OsString], project: &Path) -> Result<Vec<u8>, Error> {
-        client::run(&self.argv, arguments, project, explain)
+    fn run(&self, arguments: &[OsString], work: &Path, project: &Path) -> Result<(), Error> {
+        match self {
+            Self::Own(argv) => client::run(argv, arguments, project, explain).map(drop),
+            Self::Confined(tools) => tools.pip(arguments, work).map_err(|error| Error::Client {
+                client: "pip".into(),
+                reason: format!(
+                    "none on PATH (`apt-get install python3-pip`), and Debian's own in a container failed: {error}"
+                ),
+            }),
+        }
     }
 }
 
 fn words(words: &[&str]) -> Vec<OsString> {
     words.iter().map(OsString::from).collect()
-}
-
-/// Indexes that the user has set for uv in the environment, where none is set for pip. uv itself can only
-/// install, not keep a wheel as it came, so that its hash could be checked again.
-fn indexes_of_uv() -> Vec<OsString> {
-    if std::env::var_os("PIP_INDEX_URL").is_some() {
-        return Vec::new();
-    }
-    let mut options = Vec::new();
-    for (variable, option) in [
-        ("UV_DEFAULT_INDEX", "--index-url"),
-        ("UV_INDEX_URL", "--index-url"),
-        ("UV_EXTRA_INDEX_URL", "--extra-index-url"),
-    ] {
-        let values = std::env::var(variable).unwrap_or_default();
-        for value in values.split_whitespace() {
-            // NAME=URL is uv's way to name an index.
-            let url =
-                value.split_once("=http").map_or_else(|| value.to_owned(), |(_, rest)| format!("http{rest}"));
-            options.extend([OsString::from(option), url.into()]);
-        }
-    }
-    options
 }
 
 /// The options that make pip choose for the image and not for the host.

@@ -20,16 +20,19 @@ use super::tags::WheelName;
 use crate::Error;
 use crate::files::open_plain;
 use crate::lock::LockedWheel;
+use crate::tools::Tools;
 use crate::work::WorkDir;
 
 /// Where wheels come from and go to.
-pub(super) struct Fetcher<'a> {
+pub(crate) struct Fetcher<'a> {
     /// The pack cache.
     pub cache: &'a Path,
     /// The project, which the client must not see.
     pub project: &'a Path,
     /// What the wheels must fit.
     pub environment: &'a Environment,
+    /// Where the host has no client.
+    pub tools: &'a Tools<'a>,
 }
 
 /// One hash of a pin that is wanted, or several of which the client takes the fitting one.
@@ -154,7 +157,7 @@ impl Fetcher<'_> {
         let (list, dest) = (work.path().join("requirements.txt"), work.path().join("dest"));
         std::fs::write(&list, requirements(missing)).map_err(Error::io("write", &list))?;
         std::fs::create_dir(&dest).map_err(Error::io("create", &dest))?;
-        Client::find(self.project)?.download(&list, &dest, self.environment, self.project)?;
+        Client::find(self.project, self.tools).download(&list, &dest, self.environment, self.project)?;
         let mut got = Vec::new();
         for entry in std::fs::read_dir(&dest).map_err(Error::io("read", &dest))? {
             let path = entry.map_err(Error::io("read", &dest))?.path();
@@ -208,8 +211,12 @@ impl Fetcher<'_> {
         let work = WorkDir::new(self.cache)?;
         let list = work.path().join("requirements.txt");
         std::fs::write(&list, lines.join("\n")).map_err(Error::io("write", &list))?;
-        let report =
-            Client::find(self.project)?.resolve(&list, work.path(), self.environment, self.project)?;
+        let report = Client::find(self.project, self.tools).resolve(
+            &list,
+            work.path(),
+            self.environment,
+            self.project,
+        )?;
         pins_of_report(&report)
     }
 }

@@ -5,7 +5,6 @@ use std::path::Path;
 use corral_image::Store;
 use corral_spec::Digest;
 
-use super::environment::Environment;
 use super::fetch::{self, Fetcher};
 use super::pyc::{self, COMPILER_VERSION, Compiler, Source};
 use super::stage::Stage;
@@ -25,18 +24,14 @@ const UNUSED: [&str; 8] =
     ["test/", "idlelib/", "lib2to3/", "pydoc_data/", "turtledemo/", "ensurepip/", "distutils/", "config-"];
 
 /// What wheels are installed with and for.
-pub(crate) struct Installation<'a> {
-    /// The image's interpreter.
-    pub environment: &'a Environment,
+pub(crate) struct Installation<'a, 'c> {
+    /// What fetches, and for which interpreter.
+    pub fetcher: Fetcher<'a>,
     /// What compiles.
-    pub compiler: Compiler<'a>,
-    /// The pack cache.
-    pub cache: &'a Path,
-    /// The project's directory.
-    pub project: &'a Path,
+    pub compiler: Compiler<'c>,
 }
 
-impl Installation<'_> {
+impl Installation<'_, '_> {
     /// Puts the standard library's bytecode on top of the base, and starts the interpreter with it from then
     /// on. `source` identifies the library's packages.
     ///
@@ -49,7 +44,7 @@ impl Installation<'_> {
         base: &Digest,
         source: &str,
     ) -> Result<(), Error> {
-        let version = &self.environment.version;
+        let version = &self.fetcher.environment.version;
         let id = LayerId {
             kind: "pack-bytecode",
             key: layers::key(&["bytecode", &COMPILER_VERSION.to_string(), source]),
@@ -105,7 +100,7 @@ impl Installation<'_> {
         list: &str,
         wheels: &[&LockedWheel],
     ) -> Result<(), Error> {
-        let versions = format!("{INSTALLER_VERSION}.{COMPILER_VERSION} {}", self.environment.version);
+        let versions = format!("{INSTALLER_VERSION}.{COMPILER_VERSION} {}", self.fetcher.environment.version);
         let hashes: Vec<String> = wheels.iter().map(|wheel| wheel.sha256.hex()).collect();
         let parts = ["wheels", &versions].into_iter().chain(hashes.iter().map(String::as_str));
         let id = LayerId {
@@ -114,15 +109,15 @@ impl Installation<'_> {
             name,
             time: PACKAGE_TIME,
         };
-        let stage = Stage::new(self.cache)?;
+        let stage = Stage::new(self.fetcher.cache)?;
         layers.push(&id, || self.tree(list, wheels, &stage)).map(drop)
     }
 
     fn tree(&self, list: &str, wheels: &[&LockedWheel], stage: &Stage) -> Result<Tree, Error> {
-        let fetcher = Fetcher { cache: self.cache, project: self.project, environment: self.environment };
+        let fetcher = &self.fetcher;
         let owned: Vec<LockedWheel> = wheels.iter().map(|wheel| (*wheel).clone()).collect();
         fetcher.fetch_locked(&owned)?;
-        let layout = Layout::new(&self.environment.version);
+        let layout = Layout::new(&self.fetcher.environment.version);
         let mut installed = Vec::new();
         for wheel in wheels {
             let path = fetcher.path(wheel);

@@ -28,8 +28,6 @@ mod zip;
 #[cfg(test)]
 mod zip_writer;
 
-use std::path::Path;
-
 use corral_spec::Digest;
 use pep508_rs::VersionOrUrl;
 use sha2::{Digest as _, Sha256};
@@ -47,7 +45,7 @@ pub(crate) use zip::is_safe;
 use crate::Error;
 use crate::debian::BaseLock;
 use crate::lock::PythonLock;
-use fetch::Fetcher;
+pub(crate) use fetch::Fetcher;
 use pin::Pin;
 
 /// A Python project as its manifest describes it.
@@ -117,18 +115,17 @@ impl PythonProject {
     /// See [`Error`]; an old lock of unpinned dependencies that have changed is not moved without `upgrade`.
     pub(crate) fn lock(
         &self,
-        environment: &Environment,
+        fetcher: &Fetcher<'_>,
         old: Option<&PythonLock>,
         upgrade: bool,
-        (project, cache): (&Path, &Path),
     ) -> Result<PythonLock, Error> {
+        let environment = fetcher.environment;
         let inputs = self.hash(environment);
         if let Some(old) =
             old.filter(|old| !upgrade && old.inputs == inputs && old.version == environment.version)
         {
             return Ok(old.clone());
         }
-        let fetcher = Fetcher { cache, project, environment };
         let pins = match self.pins(environment)? {
             Some(pins) => pins,
             None if old.is_some() && !upgrade => {

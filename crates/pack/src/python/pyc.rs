@@ -165,6 +165,7 @@ impl Compiler<'_> {
             env: vec![("PYTHONHASHSEED".into(), "0".into()), ("PYTHONSAFEPATH".into(), "1".into())],
             mounts: vec![mount(input, "/in", true), mount(output, "/out", false)],
             workdir: "/".into(),
+            host_network: false,
         };
         succeed("compile Python ahead", self.engine.run_step(&step)?).map(drop)
     }

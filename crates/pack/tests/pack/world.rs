@@ -67,6 +67,7 @@ impl World {
             env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             mounts: Vec::new(),
             workdir: config.working_dir.clone(),
+            host_network: false,
         };
         self.engine.run_step(&step).expect("the image runs")
     }

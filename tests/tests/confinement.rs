@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
-use corral_tests::Corral;
+use corral_tests::{Corral, eventually};
 
 fn shell(corral: &Corral, flags: &[&str], script: &str) -> corral_tests::Said {
     corral.say(&[&["run", "--rm"], flags, &["busybox", "sh", "-c", script]].concat())
@@ -78,11 +78,8 @@ fn without_a_network_there_is_nothing_but_loopback() {
     let said = shell(&corral, &[], "ls /sys/class/net; nc -w 1 192.0.2.1 80 < /dev/null; echo $?");
     let mut words = said.out.split_whitespace();
     assert_eq!((words.next(), words.next()), (Some("lo"), Some("1")), "{said:?}");
-    let said = shell(
-        &corral,
-        &[],
-        "(nc -l -p 8000 > /tmp/got &); sleep 0.2; echo hi | nc -w 1 127.0.0.1 8000; sleep 0.2; cat /tmp/got",
-    );
+    let talk = "nc -l -p 8000 > /tmp/got & until echo hi | nc -w 1 127.0.0.1 8000; do sleep 0.05; done; wait; cat /tmp/got";
+    let said = shell(&corral, &[], talk);
     assert_eq!(said.out, "hi\n", "loopback works: {said:?}");
 }
 
@@ -193,4 +190,23 @@ fn the_engines_directories_are_closed_to_others() {
     symlink("/etc", &link).expect("link");
     let said = shell(&corral, &["-v", &format!("{}:/d:ro", link.display())], "ls /d/passwd");
     assert_eq!(said.code, 0, "a link that the user named himself is followed: {said:?}");
+}
+
+#[test]
+fn a_container_with_the_hosts_ids_reaches_only_a_sealed_copy_of_the_engine() {
+    let corral = Corral::new();
+    let id = corral.ok(&["run", "-d", "--name", "weak", "--userns", "host", "busybox", "sleep", "1000"]);
+    assert!(corral.ok(&["ps"]).contains("[userns=host]"), "the weaker mode is marked");
+    let program = |pid: String| std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    let sealed = |pid: String| program(pid).to_string_lossy().starts_with("/memfd:corral");
+    let status = corral.run_root().join("containers").join(id.trim()).join("status.json");
+    let status: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(status).expect("status")).expect("JSON");
+    assert!(sealed(status["monitor"]["pid"].to_string()), "the monitor, which makes the container");
+    let mut exec = corral.spawn(&["exec", "weak", "sleep", "1000"]);
+    let pid = exec.id().to_string();
+    eventually("exec runs from the copy", || sealed(pid.clone()));
+    eventually("its process runs", || corral.ok(&["exec", "weak", "ps"]).matches("sleep 1000").count() == 2);
+    corral.ok(&["rm", "-f", "weak"]);
+    exec.wait().expect("ended with the container");
 }

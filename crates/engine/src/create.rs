@@ -18,6 +18,7 @@ pub struct Prepared {
     pub id: ContainerId,
     pub(crate) lock: ContainerLock,
     pub(crate) remove: bool,
+    pub(crate) userns: UserNamespace,
 }
 
 /// A passwd or group file larger than this many bytes is taken as an attack.
@@ -98,7 +99,7 @@ impl Engine {
         };
         write_record(&facts.dir.join("launch.json"), &launch, false)?;
         write_record(&facts.dir.join("container.json"), &record, !record.spec.remove)?;
-        Ok(Prepared { id, lock: half.finish()?, remove: record.spec.remove })
+        Ok(Prepared { id, lock: half.finish()?, remove: record.spec.remove, userns: record.spec.userns })
     }
 
     /// Leaves a container that was made and shall not start now.

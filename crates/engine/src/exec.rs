@@ -1,7 +1,11 @@
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
 use corral_runtime::{Exec, Io};
 use corral_spec::record::{Launch, Process};
-use corral_spec::{AbsPath, ContainerId, EnvVar, UserSpec};
+use corral_spec::{AbsPath, ContainerId, EnvVar, UserNamespace, UserSpec};
 
+use crate::sealed::Sealed;
 use crate::{Engine, Error, State};
 
 /// A further process for a running container.
@@ -43,6 +47,22 @@ impl Engine {
         let launch = self.launch(id)?;
         let process = self.process(&launch, request)?;
         Ok(corral_runtime::exec(&launch, &status, &process, io)?)
+    }
+
+    /// Makes this process run from a sealed copy of its program if the container is one that could reach
+    /// it ([`Sealed`]); then it does not return, and begins again with the same words.
+    ///
+    /// # Errors
+    /// When the copy cannot be made or executed.
+    pub fn seal_for(&self, id: &ContainerId) -> Result<(), Error> {
+        let host_ids = self.view(id)?.is_some_and(|view| view.record.spec.userns == UserNamespace::Host);
+        let program = std::fs::read_link("/proc/self/exe").map_err(Error::io("read /proc/self/exe"))?;
+        if !host_ids || program.as_os_str().as_encoded_bytes().starts_with(b"/memfd:") {
+            return Ok(());
+        }
+        let sealed = Sealed::copy()?;
+        let failed = Command::new(sealed.path()).args(std::env::args_os().skip(1)).exec();
+        Err(Error::io("execute a sealed copy of this program")(failed))
     }
 
     fn process(&self, launch: &Launch, request: &ExecRequest) -> Result<Process, Error> {

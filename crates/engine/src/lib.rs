@@ -30,6 +30,7 @@ mod host;
 mod name;
 mod plan;
 mod remove;
+mod sealed;
 mod signal;
 mod start;
 mod step;

@@ -1,10 +1,12 @@
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use corral_spec::ContainerId;
+use corral_spec::{ContainerId, UserNamespace};
 use corral_state::ContainerLock;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
+use crate::sealed::Sealed;
 use crate::{Engine, Error, Prepared, State};
 
 /// The descriptor at which a monitor finds its client's socket: standard input, because a safe program can
@@ -49,7 +51,12 @@ impl Engine {
             }
             _ => {}
         }
-        self.start_prepared(Prepared { id: id.clone(), lock, remove: view.record.spec.remove })
+        self.start_prepared(Prepared {
+            id: id.clone(),
+            lock,
+            remove: view.record.spec.remove,
+            userns: view.record.spec.userns,
+        })
     }
 
     /// Starts what [`Engine::create`] has just made, under the lock that it still holds.
@@ -57,22 +64,32 @@ impl Engine {
     /// # Errors
     /// When the monitor cannot be executed.
     pub fn start_prepared(&self, prepared: Prepared) -> Result<Started, Error> {
-        let Prepared { id, lock, remove } = prepared;
+        let Prepared { id, lock, remove, userns } = prepared;
         let dir = self.layout.container(&id);
         // A --rm container needs no mark: without its lock it is garbage, started or not.
         if !remove {
             std::fs::write(dir.join("started"), "").map_err(Error::io("mark the container as started"))?;
         }
-        let client = self.spawn_monitor(&id, lock)?;
+        let client = self.spawn_monitor(&id, lock, userns)?;
         Ok(Started { id, client })
     }
 
-    fn spawn_monitor(&self, id: &ContainerId, lock: ContainerLock) -> Result<OwnedFd, Error> {
+    fn spawn_monitor(
+        &self,
+        id: &ContainerId,
+        lock: ContainerLock,
+        userns: UserNamespace,
+    ) -> Result<OwnedFd, Error> {
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .map_err(|errno| Error::io("make a socket pair")(errno.into()))?;
         let lock = lock.as_fd().try_clone_to_owned().map_err(Error::io("pass the container's lock"))?;
+        let sealed = match userns {
+            UserNamespace::Private => None,
+            UserNamespace::Host => Some(Sealed::copy()?),
+        };
+        let program = sealed.as_ref().map_or_else(|| PathBuf::from("/proc/self/exe"), Sealed::path);
         // The child is not waited for: it outlives this command, or is reaped with it.
-        Command::new("/proc/self/exe")
+        Command::new(program)
             .arg("__monitor")
             .arg(self.layout.container(id))
             .arg(self.layout.run(id))

@@ -104,6 +104,7 @@ pub(crate) fn background(words: Words) -> Result<u8, Failure> {
 fn start(globals: &Globals, flags: &Flags) -> Result<(Exec, Ends), Failure> {
     let engine = globals.engine()?;
     let id = engine.find(&flags.container)?;
+    engine.seal_for(&id)?;
     let workdir = flags.workdir.as_ref().map(AbsPath::new).transpose();
     let request = ExecRequest {
         argv: flags.command.clone(),

@@ -1,11 +1,13 @@
 //! `cargo xtask check`: what a change must pass before it is proposed.
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 
 use crate::{cargo, setup, test};
 
 /// Stops at the first thing that is wrong, cheapest first.
-pub fn run() -> Result<()> {
+pub fn run() -> Result<ExitCode> {
     setup::run()?;
     let target = cargo::target();
     cargo::run(&mut cargo::cargo(&["fmt", "--all", "--check"]))?;

@@ -24,15 +24,21 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 /// A verb: its name, what it does in one line, and the function that does it with the other arguments.
-type Verb = (&'static str, &'static str, fn(&[String]) -> Result<()>);
+type Verb = (&'static str, &'static str, fn(&[String]) -> Result<ExitCode>);
 
 const VERBS: &[Verb] = &[
-    ("setup", "install what builds and tests need, or name it", |_| setup::run()),
-    ("demo", "build corral, pack examples/librarian and ask it a question", |_| demo::run()),
+    ("setup", "install what builds and tests need, or name it", |_| setup::run().map(done)),
+    ("demo", "build corral, pack examples/librarian and ask it a question", |_| demo::run().map(done)),
     ("test", "run every test; the last line is the count", |_| test::run()),
     ("check", "format, lints, repository rules and tests: all of CI", |_| check::run()),
-    ("bench", "measure against the floor and the peers; arguments go to bench/", bench::run),
+    ("bench", "measure against the floor and the peers; arguments go to bench/", |words| {
+        bench::run(words).map(done)
+    }),
 ];
+
+fn done(_: ()) -> ExitCode {
+    ExitCode::SUCCESS
+}
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -45,7 +51,7 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     match run(&arguments[1..]) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("xtask: {error:#}");
             ExitCode::FAILURE

@@ -1,9 +1,9 @@
-use std::collections::VecDeque;
 use std::ffi::CString;
+use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, SeekFrom, openat, renameat, seek, unlinkat};
 use rustix::io::Errno;
 
 use crate::Error;
@@ -37,6 +37,7 @@ fn empty(path: &Path) -> Result<(), Errno> {
     // Each pass removes all but what it moved up; the passes end when nothing was too deep.
     loop {
         let before = moved;
+        seek(&top, SeekFrom::Start(0))?;
         empty_level(&top, &top, MAX_DEPTH, &mut moved)?;
         if moved == before {
             return Ok(());
@@ -45,11 +46,15 @@ fn empty(path: &Path) -> Result<(), Errno> {
 }
 
 fn empty_level(top: &OwnedFd, dir: &OwnedFd, depth: usize, moved: &mut u64) -> Result<(), Errno> {
-    let mut entries: VecDeque<(CString, FileType)> = VecDeque::new();
-    for entry in Dir::read_from(dir)? {
+    // Read to the end before the first removal: what readdir gives after one is not defined. The buffer holds
+    // some hundred names, which is all there is in most directories, without a second descriptor or the heap.
+    let mut buffer = [MaybeUninit::<u8>::uninit(); 4096];
+    let mut entries: Vec<(CString, FileType)> = Vec::new();
+    let mut reader = RawDir::new(dir, &mut buffer);
+    while let Some(entry) = reader.next() {
         let entry = entry?;
         if !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-            entries.push_back((entry.file_name().to_owned(), entry.file_type()));
+            entries.push((entry.file_name().to_owned(), entry.file_type()));
         }
     }
     for (name, kind) in entries {

@@ -1,72 +1,34 @@
 //! The lowest layer: Debian packages, or for a project that needs none, just an account and a /tmp.
 
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::mpsc;
 
 use corral_image::Store;
 use corral_spec::Digest;
 
-use crate::config::{USER, USER_ID};
-use crate::debian::{self, Architecture, BaseLock, Keyring, Mirror, Request, Suite};
+use crate::debian::{self, Architecture, BaseLock, Keyring, Mirror, Request};
 use crate::layers::{self, LayerId, Layers, PACKAGE_TIME};
-use crate::lock::Lock;
 use crate::manifest::{DIR, Manifest};
-use crate::project::{Kind, Project};
 use crate::tree::{Node, Tree};
 use crate::{Error, PackOptions, Progress};
 
+/// The user that packed images run as, as the Debian base has it.
+pub(crate) const USER: &str = "agent";
+/// Its user and group id.
+pub(crate) const USER_ID: u32 = 1000;
 /// Part of the base layer's key: raise it when the same lock gives another tree.
 const BASE_VERSION: u32 = 1;
 /// The largest list of a base: ten thousand files are about 1 MB.
 const MAX_MANIFEST: u64 = 64 << 20;
 
-/// A project's base, before it is built.
+/// A base, before it is built.
 pub(crate) struct Base<'a> {
     pub options: &'a PackOptions,
     pub request: Request,
     pub progress: &'a dyn Fn(Progress),
 }
 
-impl<'a> Base<'a> {
-    /// What the project and the options ask for.
-    ///
-    /// # Errors
-    /// [`Error::Debian`] for an unknown suite.
-    pub(crate) fn new(
-        options: &'a PackOptions,
-        project: &Project,
-        lock: &Lock,
-        progress: &'a dyn Fn(Progress),
-    ) -> Result<Self, Error> {
-        let settings = &project.settings;
-        let suite = match options.suite.as_deref().or(settings.suite.as_deref()) {
-            Some(name) => Suite::from_str(name)?,
-            None => default_suite(project, lock),
-        };
-        let mut request = Request::new(suite);
-        request.python = matches!(project.kind, Kind::Python(_));
-        request.packages = settings.packages.iter().chain(&options.packages).cloned().collect();
-        if settings.shell {
-            request.packages.push("dash".into());
-        }
-        if let Kind::Python(python) = &project.kind
-            && python.has_packages()
-        {
-            // The manylinux platforms (PEP 600) promise it to every wheel with native code.
-            request.packages.push("libstdc++6".into());
-        }
-        if let Kind::Node(node) = &project.kind {
-            request.packages.extend(node.debian_packages(suite).iter().map(|name| (*name).to_owned()));
-        }
-        request.packages.sort();
-        request.packages.dedup();
-        request.omit = settings.omit.clone();
-        request.users = settings.users.clone();
-        request.directories = settings.directories.clone();
-        Ok(Self { options, request, progress })
-    }
-
+impl Base<'_> {
     /// The old lock if it answers the request, else a new one.
     ///
     /// # Errors
@@ -115,22 +77,6 @@ impl<'a> Base<'a> {
 
     fn mirror(&self) -> Result<Mirror, Error> {
         Ok(Mirror::configured(self.options.mirror.as_deref(), self.request.suite)?)
-    }
-}
-
-/// The suite of the lock; without one, the oldest whose Python or Node the project admits.
-fn default_suite(project: &Project, lock: &Lock) -> Suite {
-    if let Some(base) = &lock.base {
-        return base.suite;
-    }
-    let suites = [Suite::Bookworm, Suite::Trixie];
-    match &project.kind {
-        Kind::Python(python) => {
-            let admits = |suite: &Suite| python.admits_minor(suite.python_version());
-            suites.into_iter().find(admits).unwrap_or(Suite::Bookworm)
-        }
-        Kind::Node(node) => node.suite(),
-        _ => Suite::Bookworm,
     }
 }
 

@@ -5,14 +5,11 @@ use std::collections::BTreeMap;
 use corral_engine::PROFILE_LABEL;
 use corral_image::{ContainerConfig, History, ImageConfig, RootFs};
 
+use crate::base::{USER, USER_ID};
 use crate::debian::Architecture;
 use crate::project::{Kind, Project};
 use crate::report::LayerReport;
 
-/// The user that packed images run as, and its home.
-pub(crate) const USER: &str = "agent";
-/// Its user and group id, as the Debian base has them.
-pub(crate) const USER_ID: u32 = 1000;
 /// The label that names the version of Corral's packing.
 const PACKER_LABEL: &str = "dev.corral.pack";
 

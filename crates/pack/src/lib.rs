@@ -42,6 +42,7 @@ mod pattern;
 mod project;
 mod python;
 mod report;
+mod request;
 mod scan;
 mod settings;
 mod step;

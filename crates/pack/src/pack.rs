@@ -128,7 +128,7 @@ impl Packing<'_> {
             (Kind::Python(_), Some(environment)) => {
                 compiler = Some(self.push_python(&mut layers, bottom, environment, &lock)?);
             }
-            (Kind::Node(node), _) => node.push(&mut layers, &lock, project, options)?,
+            (Kind::Node(node), _) => node.push(&mut layers, &lock, options)?,
             _ => {}
         }
         self.push_data(&mut layers, &selection, epoch)?;
@@ -164,7 +164,8 @@ impl Packing<'_> {
             }
             return Ok((lock, None, None));
         }
-        let base = Base::new(self.options, self.project, old, self.progress)?;
+        let request = crate::request::of(self.options, self.project, old)?;
+        let base = Base { options: self.options, request, progress: self.progress };
         let locked = base.lock(old.base.as_ref())?;
         if lock.epoch.is_none() || old.base.as_ref() != Some(&locked) {
             lock.epoch = locked.sources.iter().filter_map(|source| config::seconds(&source.date)).max();

@@ -23,7 +23,6 @@ use crate::files::read_project_file;
 use crate::layers::{self, LayerId, Layers, PACKAGE_TIME};
 use crate::lock::{Lock, NodeLock};
 use crate::manifest::Manifest;
-use crate::project::Project;
 use crate::python::Stage;
 use crate::scan::Scan;
 use crate::tree::{Node, NodeKind, Tree};
@@ -135,7 +134,6 @@ impl NodeProject {
         &self,
         layers: &mut Layers<'_>,
         lock: &Lock,
-        project: &Project,
         options: &PackOptions,
     ) -> Result<(), Error> {
         if let (Some(node), Some(base)) = (&lock.node, &lock.base) {
@@ -153,7 +151,7 @@ impl NodeProject {
         let key = layers::key(&["npm", &INSTALLER_VERSION.to_string(), &hash]);
         let stage = Stage::new(&options.cache)?;
         let id = LayerId { kind: "pack-npm", key, name: &name, time: PACKAGE_TIME };
-        layers.push(&id, || self.modules(&project.dir, options, &stage)).map(drop)
+        layers.push(&id, || self.modules(options, &stage)).map(drop)
     }
 
     fn push_runtime(
@@ -189,8 +187,8 @@ impl NodeProject {
             .map(drop)
     }
 
-    fn modules(&self, project: &Path, options: &PackOptions, stage: &Stage) -> Result<Tree, Error> {
-        fetch::fetch(&self.packages, &options.cache, project)?;
+    fn modules(&self, options: &PackOptions, stage: &Stage) -> Result<Tree, Error> {
+        fetch::fetch(&self.packages, &options.cache, &options.directory)?;
         let (mut all, mut manifest) = (Tree::default(), Manifest::new("npm"));
         for package in &self.packages {
             let target = Path::new(crate::code::APP).join(&package.place);

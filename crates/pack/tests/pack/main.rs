@@ -23,7 +23,7 @@ enum Needs {
 
 type Case = (&'static str, Needs, fn(&World));
 
-const CASES: [Case; 11] = [
+const CASES: [Case; 12] = [
     ("a plain directory", Needs::Nothing, plain_directory),
     ("a static program", Needs::Nothing, static_program),
     ("bad input", Needs::Nothing, bad_input),
@@ -33,6 +33,7 @@ const CASES: [Case; 11] = [
     ("a wheel that is not the locked one", Needs::Mirror, wrong_wheel),
     ("wheels through the client", Needs::Mirror, through_the_client),
     ("dependencies without lock", Needs::Mirror, resolved),
+    ("Debian's own client", Needs::Mirror, confined_client),
     ("a node project", Needs::Mirror, node_project),
     ("a node newer than the suite's", Needs::Mirror, newer_node),
 ];
@@ -295,6 +296,20 @@ fn resolved(world: &World) {
     upgrade.upgrade = true;
     let packed = world.try_pack(&upgrade).expect("packs");
     world.says(&packed, &[], "idna 3.6");
+}
+
+/// On a host without any client, pip comes from Debian and runs in a container.
+fn confined_client(world: &World) {
+    let nothing = world.project("nothing", &[("x", b"")]);
+    let output = std::process::Command::new("/proc/self/exe")
+        .arg("wheels through the client")
+        .env("PATH", nothing)
+        .env("CORRAL_TEST_CACHE", world.options(Path::new(".")).cache)
+        .output()
+        .expect("this program");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed; 0 failed"), "{text}");
+    assert!(!text.contains("SKIP"), "{text}");
 }
 
 const NODE_LOCK: &str = r#"{"lockfileVersion": 3, "packages": {"": {"dependencies": {"ms": "2.1.3"}},

@@ -14,12 +14,12 @@ use crate::{Words, output};
 /// `corral run`: make, start, attach, answer the program's exit code.
 pub(super) fn run(globals: &Globals, words: Words) -> Result<u8, Failure> {
     let Some(flags) = super::parse_or_refuse::<RunFlags>("run", words)? else { return Ok(0) };
+    need_terminal(&flags)?;
     try_run(globals, &flags).map_err(Failure::of_engine)
 }
 
 fn try_run(globals: &Globals, flags: &RunFlags) -> Result<u8, Failure> {
     let spec = flags.spec()?;
-    need_terminal(flags)?;
     let options = AttachOptions {
         stdin: flags.interactive,
         tty: flags.tty,

@@ -1,0 +1,50 @@
+//! Terminals, through script(1), which gives the command one.
+
+use std::process::Command;
+
+use corral_tests::{Corral, Said, binary};
+
+/// What `corral WORDS` writes to a terminal, and its exit code.
+fn on_a_terminal(corral: &Corral, words: &str) -> Said {
+    let line = format!("{} {words}", binary().display());
+    let output = Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .env("CORRAL_ROOT", corral.root())
+        .env("CORRAL_RUN", corral.run_root())
+        .output()
+        .expect("script (bsdutils) runs");
+    Said::from(output)
+}
+
+#[test]
+fn run_and_exec_give_a_terminal_of_the_containers_own() {
+    let corral = Corral::new();
+    let said = on_a_terminal(&corral, "run -it --rm busybox sh -c 'tty; echo $TERM; exit 4'");
+    // script itself echoes the end of its own input first.
+    assert_eq!(said.code, 4, "{said:?}");
+    assert!(said.out.ends_with("/dev/pts/0\r\nxterm\r\n"), "{said:?}");
+    corral.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
+    let said = on_a_terminal(&corral, "exec -it box sh -c 'tty; exit 3'");
+    assert_eq!(said.code, 3, "{said:?}");
+    assert!(said.out.ends_with("/dev/pts/0\r\n"), "{said:?}");
+}
+
+#[test]
+fn without_a_terminal_of_ours_it_says_what_to_leave_out() {
+    let corral = Corral::new();
+    let said = corral.say(&["run", "-it", "--rm", "busybox", "true"]);
+    assert_eq!(said.code, 1, "as Docker");
+    assert!(said.err.contains("not a TTY"), "{said:?}");
+    assert_eq!(corral.ok(&["ps", "-aq"]), "");
+}
+
+#[test]
+fn what_a_container_writes_does_not_command_the_terminal() {
+    let corral = Corral::new();
+    let attack = r"printf 'a\033]52;c;ZXZpbA==\007b\033]0;title\007c\033[31md\n'";
+    let said = on_a_terminal(&corral, &format!("run --rm busybox sh -c \"{attack}\""));
+    assert!(!said.out.contains("\x1b]"), "no clipboard, no title: {said:?}");
+    assert!(said.out.contains("ab") && said.out.contains('d'), "{said:?}");
+    let plain = corral.say(&["run", "--rm", "busybox", "sh", "-c", attack]);
+    assert!(plain.out.contains("\x1b]52;"), "data stays as it is: {plain:?}");
+}

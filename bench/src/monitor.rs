@@ -16,6 +16,8 @@ use crate::fixture::{Fixture, IMAGE};
 #[derive(Debug, PartialEq)]
 struct Memory {
     private: f64,
+    /// The part of `private` that no file backs: the rest is pages of the binary, which the kernel may drop.
+    dirty: f64,
     proportional: f64,
 }
 
@@ -39,7 +41,11 @@ fn measure(fixture: &Fixture, containers: &mut Vec<String>) -> Result<Vec<Figure
         let all =
             containers.iter().map(|container| of_monitor(fixture, container)).collect::<Result<Vec<_>>>()?;
         let middle = |of: fn(&Memory) -> f64| median(all.iter().map(of));
-        memory.push(Memory { private: middle(|m| m.private), proportional: middle(|m| m.proportional) });
+        memory.push(Memory {
+            private: middle(|m| m.private),
+            dirty: middle(|m| m.dirty),
+            proportional: middle(|m| m.proportional),
+        });
     }
     Ok(vec![
         Figure::new("idle monitor, private memory", memory[0].private, "kB")
@@ -77,7 +83,7 @@ mod tests {
     #[test]
     fn rollups() {
         let text = "400000-7fff r--p 00000000 00:00 0 [rollup]\nPss:  300 kB\nPss_Dirty: 1 kB\nPrivate_Clean:  100 kB\nPrivate_Dirty:  50 kB\n";
-        assert_eq!(parse(text), Some(Memory { private: 150.0, proportional: 300.0 }));
+        assert_eq!(parse(text), Some(Memory { private: 150.0, dirty: 50.0, proportional: 300.0 }));
         assert_eq!(parse("Pss: 1 kB\n"), None);
     }
 }

@@ -70,10 +70,8 @@ fn parse(rollup: &str) -> Option<Memory> {
         let line = rollup.lines().find_map(|line| line.strip_prefix(name))?;
         line.split_whitespace().next()?.parse::<f64>().ok()
     };
-    Some(Memory {
-        private: field("Private_Clean:")? + field("Private_Dirty:")?,
-        proportional: field("Pss:")?,
-    })
+    let (clean, dirty) = (field("Private_Clean:")?, field("Private_Dirty:")?);
+    Some(Memory { private: clean + dirty, dirty, proportional: field("Pss:")? })
 }
 
 #[cfg(test)]

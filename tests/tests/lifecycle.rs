@@ -26,6 +26,14 @@ fn exit_codes_are_dockers() {
 }
 
 #[test]
+fn flags_end_where_the_image_begins() {
+    let corral = Corral::new();
+    let said =
+        corral.say(&["run", "--rm", "--entrypoint", "sh", "busybox", "-c", "echo $0 $1", "--name", "-p"]);
+    assert_eq!((said.code, said.out.as_str()), (0, "--name -p\n"), "{said:?}");
+}
+
+#[test]
 fn a_detached_container_is_listed_logged_stopped_and_removed() {
     let corral = Corral::new();
     let id = corral.ok(&["run", "-d", "--name", "web", "busybox", "sh", "-c", "echo ready; sleep 1000"]);

@@ -1,5 +1,4 @@
 use std::io::Write;
-use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -24,9 +23,9 @@ impl Bar {
             (false, false) => Shown::Lines,
         };
         let bar = ProgressBar::new_spinner();
-        if shown == Shown::Terminal {
-            bar.enable_steady_tick(Duration::from_millis(120));
-        } else {
+        // Drawn when something happens, never by a thread of its own: the engine makes containers only from a
+        // process with one thread.
+        if shown != Shown::Terminal {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
         Self { bar, shown }
@@ -36,6 +35,7 @@ impl Bar {
     pub(crate) fn phase(&self, name: &str) {
         self.bar.set_style(ProgressStyle::default_spinner());
         self.bar.set_message(name.to_owned());
+        self.bar.tick();
         if self.shown == Shown::Lines {
             say(name);
         }

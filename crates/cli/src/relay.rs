@@ -30,46 +30,27 @@ pub(crate) struct Ends {
 }
 
 /// Copies until the process has ended, and answers its exit code.
-pub(crate) fn run(mut process: Exec, mut ends: Ends) -> Result<u8, crate::Failure> {
+pub(crate) fn run(process: Exec, ends: Ends) -> Result<u8, crate::Failure> {
     let terminal = if ends.tty { RawTerminal::enter()? } else { None };
-    let watched = [Kernel::WINCH]
-        .into_iter()
-        .filter(|_| ends.tty)
-        .filter_map(|signal| Signal::try_from(signal.as_raw()).ok());
-    let signals = SignalFd::new(watched)?;
-    if let Some(input) = &ends.input {
-        rustix::io::ioctl_fionbio(input, true).map_err(io::Error::from)?;
-    }
-    if ends.tty {
-        resize(&ends.output);
-    }
-    let mut pending = Vec::new();
-    let mut open = [true, ends.errors.is_some()];
-    let mut ended = false;
-    while !ended || open.contains(&true) {
-        let ready = wait(&process, &ends, &signals, &pending, open, ended)?;
-        if ended && !ready.output && !ready.errors {
-            break;
-        }
-        ended |= ready.ended;
-        while ready.signal && signals.take()?.is_some() {
-            resize(&ends.output);
-        }
-        if ready.output {
-            open[0] = copy(&ends.output, stdout())?;
-        }
-        if let Some(errors) = ends.errors.as_ref().filter(|_| ready.errors) {
-            open[1] = copy(errors, stderr())?;
-        }
-        if ready.input {
-            feed(&mut ends, &mut pending)?;
-        }
-    }
-    let code = process.wait().map_err(crate::Failure::new)?.code();
+    let mut relay = Relay::new(process, ends)?;
+    while relay.turn()? {}
+    let code = relay.process.wait().map_err(crate::Failure::new)?.code();
     drop(terminal);
     Ok(code)
 }
 
+struct Relay {
+    process: Exec,
+    ends: Ends,
+    signals: SignalFd,
+    /// Input that the process has not taken yet.
+    pending: Vec<u8>,
+    /// Whether output and errors may bring more.
+    open: [bool; 2],
+    ended: bool,
+}
+
+/// What is due.
 #[derive(Default)]
 struct Ready {
     ended: bool,
@@ -79,47 +60,77 @@ struct Ready {
     input: bool,
 }
 
-fn wait(
-    process: &Exec,
-    ends: &Ends,
-    signals: &SignalFd,
-    pending: &[u8],
-    open: [bool; 2],
-    ended: bool,
-) -> io::Result<Ready> {
-    type Mark = fn(&mut Ready);
-    let mut marks: Vec<Mark> = Vec::new();
-    let mut fds = Vec::new();
-    let mut watch = |fd, flags, wanted: bool, mark: Mark| {
-        if wanted {
-            fds.push(PollFd::from_borrowed_fd(fd, flags));
-            marks.push(mark);
+impl Relay {
+    fn new(process: Exec, ends: Ends) -> io::Result<Self> {
+        let window = Signal::try_from(Kernel::WINCH.as_raw()).ok().filter(|_| ends.tty);
+        let signals = SignalFd::new(window)?;
+        if let Some(input) = &ends.input {
+            rustix::io::ioctl_fionbio(input, true)?;
         }
-    };
-    watch(process.pidfd(), PollFlags::IN, !ended, |ready| ready.ended = true);
-    watch(signals.as_fd(), PollFlags::IN, true, |ready| ready.signal = true);
-    watch(ends.output.as_fd(), PollFlags::IN, open[0], |ready| ready.output = true);
-    if let Some(errors) = &ends.errors {
-        watch(errors.as_fd(), PollFlags::IN, open[1], |ready| ready.errors = true);
-    }
-    if let Some(input) = ends.input.as_ref().filter(|_| !ended) {
-        match pending.is_empty() {
-            true => watch(stdin(), PollFlags::IN, true, |ready| ready.input = true),
-            false => watch(input.as_fd(), PollFlags::OUT, true, |ready| ready.input = true),
+        if ends.tty {
+            resize(&ends.output);
         }
+        let open = [true, ends.errors.is_some()];
+        Ok(Self { process, ends, signals, pending: Vec::new(), open, ended: false })
     }
-    let mut ready = Ready::default();
-    match poll(&mut fds, ended.then_some(&LAST_WORDS)) {
-        Ok(_) => {}
-        Err(Errno::INTR) => return Ok(ready),
-        Err(errno) => return Err(errno.into()),
-    }
-    for (fd, mark) in fds.iter().zip(marks) {
-        if !fd.revents().is_empty() {
-            mark(&mut ready);
+
+    /// Waits once and does what is due; false when all is done.
+    fn turn(&mut self) -> io::Result<bool> {
+        let ready = self.wait()?;
+        if self.ended && !ready.output && !ready.errors {
+            return Ok(false);
         }
+        self.ended |= ready.ended;
+        while ready.signal && self.signals.take()?.is_some() {
+            resize(&self.ends.output);
+        }
+        if ready.output {
+            self.open[0] = copy(&self.ends.output, stdout())?;
+        }
+        if let Some(errors) = self.ends.errors.as_ref().filter(|_| ready.errors) {
+            self.open[1] = copy(errors, stderr())?;
+        }
+        if ready.input {
+            feed(&mut self.ends, &mut self.pending)?;
+        }
+        Ok(!self.ended || self.open.contains(&true))
     }
-    Ok(ready)
+
+    fn wait(&self) -> io::Result<Ready> {
+        type Mark = fn(&mut Ready);
+        let mut marks: Vec<Mark> = Vec::new();
+        let mut fds = Vec::new();
+        let mut watch = |fd, flags, wanted: bool, mark: Mark| {
+            if wanted {
+                fds.push(PollFd::from_borrowed_fd(fd, flags));
+                marks.push(mark);
+            }
+        };
+        watch(self.process.pidfd(), PollFlags::IN, !self.ended, |ready| ready.ended = true);
+        watch(self.signals.as_fd(), PollFlags::IN, true, |ready| ready.signal = true);
+        watch(self.ends.output.as_fd(), PollFlags::IN, self.open[0], |ready| ready.output = true);
+        if let Some(errors) = &self.ends.errors {
+            watch(errors.as_fd(), PollFlags::IN, self.open[1], |ready| ready.errors = true);
+        }
+        if let Some(input) = self.ends.input.as_ref().filter(|_| !self.ended) {
+            match self.pending.is_empty() {
+                true => watch(stdin(), PollFlags::IN, true, |ready| ready.input = true),
+                false => watch(input.as_fd(), PollFlags::OUT, true, |ready| ready.input = true),
+            }
+        }
+        let mut ready = Ready::default();
+        match poll(&mut fds, self.ended.then_some(&LAST_WORDS)) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Ok(ready),
+            Err(errno) => return Err(errno.into()),
+        }
+        for (fd, mark) in fds.iter().zip(marks) {
+            if !fd.revents().is_empty() {
+                mark(&mut ready);
+            }
+        }
+        Ok(ready)
+    }
 }
 
 /// One chunk; false at the end of the source.
@@ -176,6 +187,6 @@ fn resize(console: &OwnedFd) {
     if let Some((rows, cols)) = terminal_size() {
         let size = rustix::termios::Winsize { ws_row: rows, ws_col: cols, ws_xpixel: 0, ws_ypixel: 0 };
         // A terminal that is gone needs no size.
-        drop(rustix::termios::tcsetwinsize(console, size));
+        let _gone = rustix::termios::tcsetwinsize(console, size);
     }
 }

@@ -111,11 +111,10 @@ pub(crate) struct RunFlags {
     /// Suppress the progress of packing
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// Image, or a directory to pack first (begins with / or ./ or ../, or is .)
-    pub(crate) image: String,
-    /// Command and its arguments
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
-    command: Vec<String>,
+    /// Image, or a directory to pack first (begins with / or ./ or ../, or is .), then the command and its
+    /// arguments: flags end where the image begins
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_names = ["IMAGE", "COMMAND"], num_args = 1..)]
+    words: Vec<String>,
 }
 
 fn bad(message: impl std::fmt::Display) -> Failure {
@@ -123,6 +122,12 @@ fn bad(message: impl std::fmt::Display) -> Failure {
 }
 
 impl RunFlags {
+    /// The image's name, or a directory.
+    pub(crate) fn image(&self) -> &str {
+        // At least one word: `required` above.
+        self.words.first().map_or("", String::as_str)
+    }
+
     /// The flags as a valid request.
     pub(crate) fn spec(&self) -> Result<ContainerSpec, Failure> {
         let cwd = std::env::current_dir().map_err(|error| bad(format!("current directory: {error}")))?;
@@ -134,7 +139,7 @@ impl RunFlags {
                 Some("") => Entrypoint::Reset,
                 Some(program) => Entrypoint::Program(program.to_owned()),
             },
-            command: self.command.clone(),
+            command: self.words.iter().skip(1).cloned().collect(),
             env: env(&self.env_file, &self.env)?,
             user: self.user.clone(),
             workdir: self.workdir.as_ref().map(AbsPath::new).transpose().map_err(bad)?,

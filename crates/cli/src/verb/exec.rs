@@ -35,11 +35,9 @@ struct Flags {
     /// Working directory inside the container
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<std::path::PathBuf>,
-    /// Container
-    container: String,
-    /// Command and its arguments
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
-    command: Vec<String>,
+    /// Container, then the command and its arguments: flags end where the container begins
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_names = ["CONTAINER", "COMMAND"], num_args = 2..)]
+    words: Vec<String>,
 }
 
 /// `corral exec`.
@@ -103,11 +101,13 @@ pub(crate) fn background(words: Words) -> Result<u8, Failure> {
 /// Starts the process, with our ends of its streams.
 fn start(globals: &Globals, flags: &Flags) -> Result<(Exec, Ends), Failure> {
     let engine = globals.engine()?;
-    let id = engine.find(&flags.container)?;
+    let (container, command) =
+        flags.words.split_first().ok_or_else(|| Failure::new("exec needs a container"))?;
+    let id = engine.find(container)?;
     engine.seal_for(&id)?;
     let workdir = flags.workdir.as_ref().map(AbsPath::new).transpose();
     let request = ExecRequest {
-        argv: flags.command.clone(),
+        argv: command.to_vec(),
         env: run_flags::env(&flags.env_file, &flags.env)?,
         user: flags.user.clone(),
         workdir: workdir.map_err(|error| Failure::with_code(ENGINE, error))?,

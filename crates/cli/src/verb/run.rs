@@ -88,12 +88,12 @@ pub(super) fn create(globals: &Globals, words: Words) -> Result<u8, Failure> {
 
 /// The image that was named, packed first if it is a directory.
 fn image(engine: &Engine, flags: &RunFlags) -> Result<(Image, String), Failure> {
-    let named = &flags.image;
+    let named = flags.image();
     if let Some(dir) = directory(named) {
         let packed = super::pack::pack_for_run(engine, &dir, flags.quiet)?;
         return Ok((engine.store().resolve(&packed.image.to_string())?, packed.reference.to_string()));
     }
-    Ok((engine.store().resolve(named)?, named.clone()))
+    Ok((engine.store().resolve(named)?, named.to_owned()))
 }
 
 /// An argument is a directory only if it looks like one; everything else is an image name.

@@ -50,7 +50,7 @@ fn measure(fixture: &Fixture, containers: &mut Vec<String>) -> Result<Vec<Figure
     Ok(vec![
         Figure::new("idle monitor, private memory", memory[0].private, "kB")
             .at_most(1024.0)
-            .note("one alone"),
+            .note(format!("one alone; {:.0} kB of it are not pages of the binary", memory[0].dirty)),
         Figure::new("idle monitor, private memory of ten", memory[1].private, "kB").at_most(1024.0),
         Figure::new("idle monitor, PSS of ten", memory[1].proportional, "kB"),
     ])

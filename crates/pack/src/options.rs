@@ -19,6 +19,8 @@ pub struct PackOptions {
     pub keyring: Option<PathBuf>,
     /// Move the lock to the newest versions that the project allows.
     pub upgrade: bool,
+    /// Take a release whose validity has ended, as archives of a past day need.
+    pub allow_expired: bool,
     /// Seconds since 1970 that every file and the image carry (`SOURCE_DATE_EPOCH`); wins over the lock's.
     pub epoch: Option<u64>,
     /// How many downloads and compilations at once; the result does not depend on it. At least 1.
@@ -38,6 +40,7 @@ impl PackOptions {
             mirror: None,
             keyring: None,
             upgrade: false,
+            allow_expired: false,
             epoch: None,
             jobs: 2,
             cache: cache.into(),

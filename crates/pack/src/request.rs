@@ -18,6 +18,7 @@ pub(crate) fn of(options: &PackOptions, project: &Project, lock: &Lock) -> Resul
         None => default_suite(project, lock),
     };
     let mut request = Request::new(suite);
+    request.allow_expired = options.allow_expired;
     request.python = matches!(project.kind, Kind::Python(_));
     request.packages = settings.packages.iter().chain(&options.packages).cloned().collect();
     if settings.shell {

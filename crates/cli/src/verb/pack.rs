@@ -30,6 +30,9 @@ struct Flags {
     /// Move the lock to the newest versions that the project allows
     #[arg(long)]
     upgrade: bool,
+    /// Take a release whose validity has ended, as archives of a past day need
+    #[arg(long)]
+    allow_expired: bool,
     /// How many downloads and compilations at once
     #[arg(short, long, value_name = "N")]
     jobs: Option<usize>,
@@ -54,6 +57,7 @@ pub(super) fn pack(globals: &Globals, words: Words) -> Result<u8, Failure> {
         mirror: flags.mirror.clone(),
         keyring: flags.keyring.clone(),
         upgrade: flags.upgrade,
+        allow_expired: flags.allow_expired,
         jobs: flags.jobs.unwrap_or_else(jobs).max(1),
         ..options(&engine, &flags.directory)?
     };

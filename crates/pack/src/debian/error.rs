@@ -31,6 +31,9 @@ pub enum Error {
         /// What is wrong.
         reason: &'static str,
     },
+    /// Nothing names a mirror.
+    #[error("no Debian mirror: this host's apt names none; name one with --mirror URL or CORRAL_MIRROR")]
+    NoMirror,
     /// The host has no Debian keyring.
     #[error(
         "no Debian archive keyring on this host: `apt-get install debian-archive-keyring`, or name one with --keyring FILE"
@@ -207,9 +210,11 @@ impl Error {
     /// What sort of failure it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Suite { .. } | Self::Setting { .. } | Self::Mirror { .. } | Self::Account { .. } => {
-                ErrorKind::Invalid
-            }
+            Self::Suite { .. }
+            | Self::Setting { .. }
+            | Self::Mirror { .. }
+            | Self::NoMirror
+            | Self::Account { .. } => ErrorKind::Invalid,
             Self::Deb { .. } | Self::Malformed { .. } => ErrorKind::Invalid,
             Self::NoPackage { .. } | Self::Missing { .. } => ErrorKind::NotFound,
             Self::Unsatisfied { .. } | Self::Excluded { .. } | Self::FileConflict { .. } => {

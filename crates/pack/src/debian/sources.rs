@@ -1,5 +1,5 @@
-//! Where packages are fetched from: `--mirror`, `CORRAL_MIRROR`, the host's apt configuration, or
-//! deb.debian.org, in this order.
+//! Where packages are fetched from: `--mirror`, `CORRAL_MIRROR`, or the host's apt configuration, in this
+//! order. No address is built in.
 //!
 //! The mirror need not be trusted, so the host's configuration only says where to look; what counts is
 //! the keyring. Of apt's entries only Debian's own archives are taken: a known suite name, component
@@ -12,8 +12,6 @@ use std::path::{Path, PathBuf};
 use super::suite::Archive;
 use super::{Error, Suite, aptconf, deb822};
 
-const DEFAULT_MAIN: &str = "http://deb.debian.org/debian";
-const DEFAULT_SECURITY: &str = "http://deb.debian.org/debian-security";
 /// Names that Debian gives its releases' archives; others are not Debian's, or not a release.
 const RELEASES: [&str; 7] = ["stable", "oldstable", "bullseye", "bookworm", "trixie", "forky", "testing"];
 
@@ -34,17 +32,17 @@ pub(super) struct Address(String);
 
 impl Mirror {
     /// The mirror for a suite: `option` (`--mirror`), else `CORRAL_MIRROR`, else what the host's apt is
-    /// configured with, else deb.debian.org. Option and variable are `URL[,SECURITY-URL]`; without the
-    /// second, `debian` at the first's end is made `debian-security`.
+    /// configured with. Option and variable are `URL[,SECURITY-URL]`; without the second, `-security` is put
+    /// behind the first.
     ///
     /// # Errors
-    /// [`Error::Mirror`] if an address is malformed.
+    /// [`Error::Mirror`] if an address is malformed, [`Error::NoMirror`] if nothing names one.
     pub fn configured(option: Option<&str>, suite: Suite) -> Result<Self, Error> {
         let variable = std::env::var("CORRAL_MIRROR").ok().filter(|text| !text.is_empty());
         let apt = Path::new("/etc/apt");
         let mirror = match option.or(variable.as_deref()) {
             Some(text) => Self::parse(text)?,
-            None => Self::from_apt(apt, suite),
+            None => Self::from_apt(apt, suite)?,
         };
         Ok(Self { apt_proxy: aptconf::proxy(apt), ..mirror })
     }
@@ -55,7 +53,7 @@ impl Mirror {
             Some((main, security)) => (Address::parse(main)?, Address::parse(security)?),
             None => {
                 let main = Address::parse(text)?;
-                let security = Address(format!("{}-security", main.0));
+                let security = main.security();
                 (main, security)
             }
         };
@@ -64,7 +62,7 @@ impl Mirror {
 
     /// Reads apt's source lists. What cannot be read or parsed is left out: apt itself is the one to
     /// complain about it.
-    fn from_apt(apt: &Path, suite: Suite) -> Self {
+    fn from_apt(apt: &Path, suite: Suite) -> Result<Self, Error> {
         let mut mirror = Self { main: Vec::new(), security: Vec::new(), apt_proxy: None };
         let mut entries = Vec::new();
         let mut paths: Vec<PathBuf> = fs::read_dir(apt.join("sources.list.d"))
@@ -87,14 +85,10 @@ impl Mirror {
         for entry in entries.iter().filter(|entry| entry.is_debian()) {
             mirror.add(entry);
         }
-        let fallback = |list: &mut Vec<Address>, url: &str| {
-            if list.is_empty() {
-                list.push(Address(url.to_owned()));
-            }
-        };
-        fallback(&mut mirror.main, DEFAULT_MAIN);
-        fallback(&mut mirror.security, DEFAULT_SECURITY);
-        mirror
+        if mirror.security.is_empty() {
+            mirror.security = mirror.main.iter().map(Address::security).collect();
+        }
+        if mirror.main.is_empty() { Err(Error::NoMirror) } else { Ok(mirror) }
     }
 
     fn add(&mut self, entry: &Entry) {
@@ -233,6 +227,13 @@ pub(super) fn redacted(url: &str) -> String {
     shown.chars().take(300).collect()
 }
 
+impl Address {
+    /// Where a mirror's security archive is by custom.
+    fn security(&self) -> Self {
+        Self(format!("{}-security", self.0))
+    }
+}
+
 impl fmt::Debug for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&redacted(&self.0))
@@ -249,7 +250,7 @@ mod tests {
         for (name, text) in files {
             fs::write(home.path().join(name), text).expect("write");
         }
-        let mirror = Mirror::from_apt(home.path(), Suite::Bookworm);
+        let mirror = Mirror::from_apt(home.path(), Suite::Bookworm).expect("a mirror");
         let shown = |list: &[Address]| list.iter().map(|address| address.0.clone()).collect::<Vec<_>>();
         assert_eq!(shown(&mirror.main), main, "{files:?}");
         assert_eq!(shown(&mirror.security), security, "{files:?}");
@@ -257,7 +258,8 @@ mod tests {
 
     #[test]
     fn reads_apt_sources() {
-        check(&[], &[DEFAULT_MAIN], &[DEFAULT_SECURITY]);
+        let empty = tempfile::tempdir().expect("temp dir");
+        assert!(matches!(Mirror::from_apt(empty.path(), Suite::Bookworm), Err(Error::NoMirror)));
         check(
             &[(
                 "sources.list",
@@ -283,7 +285,7 @@ mod tests {
                  Types: deb\nURIs: http://node/x\nSuites: nodistro\nComponents: main\n",
             )],
             &["http://c/debian", "http://a/debian", "http://b/debian"],
-            &[DEFAULT_SECURITY],
+            &["http://c/debian-security", "http://a/debian-security", "http://b/debian-security"],
         );
     }
 

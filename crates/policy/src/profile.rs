@@ -72,8 +72,8 @@ const ROOT_INSIDE: CapabilitySet = CapabilitySet::of(&[
 ]);
 
 /// What tells of the host or its other tenants, or acts on it, in files that a user namespace alone leaves
-/// readable. Docker's list, and the kernel's tracing and security file systems for hosts that have them
-/// mounted world-readable.
+/// readable: Docker's list. The tracing, security and BPF file systems that a host mounts below /sys are not
+/// there to be covered: sysfs is a mount of its own, without what lies on the host's.
 const MASKED: &[&str] = &[
     "/proc/acpi",
     "/proc/asound",
@@ -87,10 +87,6 @@ const MASKED: &[&str] = &[
     "/proc/timer_stats",
     "/sys/devices/virtual/powercap",
     "/sys/firmware",
-    "/sys/fs/bpf",
-    "/sys/kernel/debug",
-    "/sys/kernel/security",
-    "/sys/kernel/tracing",
 ];
 
 /// Switches of the whole kernel (core_pattern, binfmt_misc, sysrq, modprobe).

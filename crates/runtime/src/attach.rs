@@ -19,7 +19,7 @@ use std::path::Path;
 
 use corral_spec::AbsPath;
 use corral_spec::record::{Launch, Mount, MountKind};
-use rustix::fs::{CWD, FileType, fstat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, mkdirat, openat};
 use rustix::io::Errno;
 use rustix::mount::{
     MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
@@ -28,7 +28,7 @@ use rustix::mount::{
 use rustix::process::{chdir, fchdir, pivot_root};
 
 use crate::Error;
-use crate::detached::{Detached, from_host};
+use crate::detached::{Detached, Share};
 use crate::sys::{AttrChange, keep_open, mount_setattr};
 use crate::tree::{LastParent, Point, Tree};
 
@@ -38,28 +38,51 @@ pub(crate) fn cut_propagation() -> Result<(), Error> {
         .map_err(|errno| Error::inside("make the mount namespace private", errno))
 }
 
-/// Attaches the root and every mount, device and link of the launch.
-pub(crate) fn attach_all(launch: &Launch, detached: &Detached) -> Result<(), Error> {
+/// Attaches the root and every mount, device and link of the launch. Gives the /dev/null that covers files.
+pub(crate) fn attach_all<'d>(share: Share<'_>, detached: &'d Detached) -> Result<Cover<'d>, Error> {
+    let launch = share.launch;
     move_mount(&detached.root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
         .map_err(|errno| Error::inside("attach the root file system", errno))?;
     let tree = Tree(detached.root.as_fd());
     let mut made_by_parent = detached.mounts.iter();
-    for mount in &launch.mounts {
-        if from_host(mount, launch) {
+    let mut dev = None;
+    for (index, mount) in launch.mounts.iter().enumerate() {
+        if share.has(index, mount) {
             let source =
                 made_by_parent.next().ok_or_else(|| Error::Launch("a mount is missing".to_owned()))?;
             attach_from_host(tree, mount, source.as_fd())?;
+            if share.is_dev(index) {
+                dev = Some(source.as_fd());
+            }
         } else {
-            mount_kernel_fs(tree, mount)?;
+            mount_kernel_fs(tree, dev, mount)?;
         }
     }
-    let mut parent = LastParent::default();
-    for (device, node) in launch.devices.iter().zip(&detached.devices) {
+    let mut parent = LastParent::at(dev.map(|dev| (Path::new("dev"), dev)));
+    for (device, node) in share.bound_devices().zip(&detached.devices) {
         let target = parent.file(tree, device)?;
         attach(node.as_fd(), target).map_err(|errno| fail_at("bind the device", device)(errno.into()))?;
     }
     launch.links.iter().try_for_each(|(path, target)| parent.link(tree, path, target))?;
-    cut_off(launch, detached.root.as_fd())
+    cut_off(launch, detached.root.as_fd())?;
+    match (&detached.null, dev) {
+        (Some(null), _) => Ok(Cover { null: null.as_fd(), attached: false }),
+        (None, Some(dev)) => {
+            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let null = openat(dev, "null", flags, Mode::empty())
+                .map_err(|errno| Error::inside("find the container's /dev/null", errno))?;
+            Ok(Cover { null: keep_open(null), attached: true })
+        }
+        (None, None) => Err(Error::Launch("nothing is there to cover files with".to_owned())),
+    }
+}
+
+/// What covers masked files: a /dev/null that is nobody's but ours.
+#[derive(Clone, Copy)]
+pub(crate) struct Cover<'fd> {
+    null: BorrowedFd<'fd>,
+    /// Whether it is attached somewhere: only then most kernels clone it.
+    attached: bool,
 }
 
 /// A clone of a shared mount is shared: nothing may be mounted on top before this. And no mount of the tree
@@ -81,14 +104,14 @@ pub(crate) fn devpts(launch: &Launch, root: BorrowedFd<'_>) -> Result<Option<Bor
 }
 
 /// Covers and write-protects what the launch says.
-pub(crate) fn restrict(launch: &Launch, detached: &Detached) -> Result<(), Error> {
-    let tree = Tree(detached.root.as_fd());
+pub(crate) fn restrict(launch: &Launch, root: BorrowedFd<'_>, cover: Cover<'_>) -> Result<(), Error> {
+    let tree = Tree(root);
     for path in &launch.readonly_paths {
         if let Some(target) = find_existing(tree, path)? {
             make_read_only(target).map_err(|error| fail_at("write-protect", path)(error))?;
         }
     }
-    let mut masks = Masks { null: detached.null(), empty: None };
+    let mut masks = Masks { cover, empty: None };
     for path in &launch.masked_paths {
         if let Some(target) = find_existing(tree, path)? {
             masks.cover(tree, path, target).map_err(|error| fail_at("mask", path)(error))?;
@@ -139,14 +162,20 @@ fn clone(fd: BorrowedFd<'_>) -> Result<BorrowedFd<'static>, Errno> {
 
 fn attach_from_host(tree: Tree<'_>, mount: &Mount, source: BorrowedFd<'_>) -> Result<(), Error> {
     let fail = |errno: Errno| fail_at("bind", &mount.target)(errno.into());
-    let point = match FileType::from_raw_mode(fstat(source).map_err(fail)?.st_mode) {
-        FileType::Directory => Point::Directory,
-        _ => Point::File,
-    };
     if mount.target.as_path() == Path::new("/") {
         return Err(Error::Launch("a mount cannot replace the container's root".to_owned()));
     }
-    attach(source, tree.find_or_make(&mount.target, point)?.fd).map_err(fail)
+    let target = match tree.find(mount.target.relative()) {
+        Ok(found) => found,
+        Err(_) => {
+            let point = match FileType::from_raw_mode(fstat(source).map_err(fail)?.st_mode) {
+                FileType::Directory => Point::Directory,
+                _ => Point::File,
+            };
+            tree.find_or_make(&mount.target, point)?.fd
+        }
+    };
+    attach(source, target).map_err(fail)
 }
 
 /// Where proc, sysfs and the like go: a link in the image must not decide that (CVE-2019-19921).
@@ -168,8 +197,9 @@ fn kernel_mount_point(tree: Tree<'_>, target: &AbsPath) -> Result<BorrowedFd<'st
 }
 
 /// A file system of this process's own namespaces. mount(2) with the working directory as its target takes
-/// three calls where fsopen takes six to ten, and is as safe: the directory is entered by descriptor.
-fn mount_kernel_fs(tree: Tree<'_>, mount: &Mount) -> Result<(), Error> {
+/// three calls where fsopen takes six to ten, and is as safe: the directory is entered by descriptor. `dev` is the
+/// container's own /dev, where the image has nothing.
+fn mount_kernel_fs(tree: Tree<'_>, dev: Option<BorrowedFd<'_>>, mount: &Mount) -> Result<(), Error> {
     let (fs, options) = match &mount.kind {
         MountKind::Proc => ("proc", String::new()),
         MountKind::Sysfs => ("sysfs", String::new()),
@@ -180,22 +210,37 @@ fn mount_kernel_fs(tree: Tree<'_>, mount: &Mount) -> Result<(), Error> {
         MountKind::Tmpfs { size: None, mode } => ("tmpfs", format!("mode={mode:o}")),
         MountKind::Bind { .. } => return Err(Error::Launch("a bind is made by the parent".to_owned())),
     };
-    let target = match mount.kind {
-        MountKind::Tmpfs { .. } => tree.find_or_make(&mount.target, Point::Directory)?.fd,
-        _ => kernel_mount_point(tree, &mount.target)?,
-    };
     let mut flags = MountFlags::NOSUID;
     // Terminals are devices.
     flags.set(MountFlags::NODEV, !matches!(mount.kind, MountKind::Devpts));
     flags.set(MountFlags::RDONLY, mount.read_only);
     flags.set(MountFlags::NOEXEC, mount.no_exec);
-    mount_at(target, fs, flags, &options).map_err(|errno| fail_at("mount", &mount.target)(errno.into()))
+    let (dir, name) = match dev.and_then(|dev| new_in(dev, &mount.target)) {
+        Some(place) => place,
+        None if matches!(mount.kind, MountKind::Tmpfs { .. }) => {
+            (tree.find_or_make(&mount.target, Point::Directory)?.fd, Path::new("."))
+        }
+        None => (kernel_mount_point(tree, &mount.target)?, Path::new(".")),
+    };
+    mount_at(dir, name, (fs, &options), flags).map_err(|errno| fail_at("mount", &mount.target)(errno.into()))
 }
 
-fn mount_at(target: BorrowedFd<'_>, fs: &str, flags: MountFlags, options: &str) -> Result<(), Errno> {
+/// A new directory right in /dev: made a moment ago by us, it is what its name says.
+fn new_in<'f>(dev: BorrowedFd<'f>, target: &'f AbsPath) -> Option<(BorrowedFd<'f>, &'f Path)> {
+    let name = target.as_path().strip_prefix("/dev").ok()?;
+    let only = name.components().count() == 1;
+    (only && mkdirat(dev, name, Mode::from_raw_mode(0o755)).is_ok()).then_some((dev, name))
+}
+
+fn mount_at(
+    dir: BorrowedFd<'_>,
+    name: &Path,
+    (fs, options): (&str, &str),
+    flags: MountFlags,
+) -> Result<(), Errno> {
     let options = CString::new(options).map_err(|_| Errno::INVAL)?;
-    fchdir(target)?;
-    rustix::mount::mount(fs, ".", fs, flags, options.as_c_str())
+    fchdir(dir)?;
+    rustix::mount::mount(fs, name, fs, flags, options.as_c_str())
 }
 
 /// A path to restrict, none where there is nothing of that name.
@@ -214,25 +259,24 @@ fn make_read_only(target: BorrowedFd<'_>) -> io::Result<()> {
     Ok(attach(tree, target)?)
 }
 
-/// The two things that cover: the host's /dev/null, verified by the parent, and one empty directory.
+/// The two things that cover: /dev/null, and one empty directory.
 struct Masks<'fd> {
-    /// And whether it is attached somewhere: only then most kernels clone it.
-    null: (BorrowedFd<'fd>, bool),
+    cover: Cover<'fd>,
     empty: Option<BorrowedFd<'static>>,
 }
 
 impl Masks<'_> {
     fn cover(&mut self, tree: Tree<'_>, path: &AbsPath, target: BorrowedFd<'static>) -> io::Result<()> {
         if FileType::from_raw_mode(fstat(target)?.st_mode) != FileType::Directory {
-            let (null, attached) = self.null;
-            self.null = (null, true);
+            let Cover { null, attached } = self.cover;
+            self.cover.attached = true;
             return Ok(attach(if attached { clone(null)? } else { null }, target)?);
         }
         if let Some(empty) = self.empty {
             return Ok(attach(clone(empty)?, target)?);
         }
         let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-        mount_at(target, "tmpfs", flags, "mode=0555")?;
+        mount_at(target, Path::new("."), ("tmpfs", "mode=0555"), flags)?;
         // The descriptor still means what is covered.
         self.empty = Some(tree.find(path.relative())?);
         Ok(())

@@ -6,8 +6,14 @@ use corral_spec::record::ProcessName;
 
 use crate::{Error, kernel_file};
 
+/// linux/capability.h
+const CAP_MKNOD: u32 = 27;
+
 /// Facts about the calling process, read once from /proc/self/status.
+#[derive(Clone, Copy)]
 pub(crate) struct Caller {
+    /// It has CAP_MKNOD; whether it counts on the host shows when a node is made.
+    pub(crate) may_make_devices: bool,
     /// Bit n-1 is set if signal n is ignored: execve keeps that, so the child resets it.
     pub(crate) ignored_signals: u64,
 }
@@ -16,7 +22,7 @@ impl Caller {
     /// Reads the facts; refuses a caller with more than one thread, whose locks would stay locked in
     /// the child's copy of the memory.
     pub(crate) fn inspect() -> Result<Self, Error> {
-        let status = kernel_file::read("/proc/self/status").map_err(|source| Error::Host {
+        let status = kernel_file::read_single("/proc/self/status").map_err(|source| Error::Host {
             act: "read",
             path: "/proc/self/status".into(),
             source,
@@ -31,19 +37,25 @@ impl Caller {
                 )));
             }
         }
-        let ignored = field("SigIgn:").and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(u64::MAX);
-        Ok(Self { ignored_signals: ignored })
+        let set = |name: &str| field(name).and_then(|hex| u64::from_str_radix(hex, 16).ok());
+        Ok(Self {
+            may_make_devices: set("CapEff:").is_some_and(|held| held & (1 << CAP_MKNOD) != 0),
+            ignored_signals: set("SigIgn:").unwrap_or(u64::MAX),
+        })
     }
 }
 
 /// The start time of a process in clock ticks since boot (proc_pid_stat(5), field 22).
 pub(crate) fn start_ticks(pid: i32) -> io::Result<u64> {
-    let stat = kernel_file::read(format!("/proc/{pid}/stat"))?;
+    let stat = kernel_file::read_single(format!("/proc/{pid}/stat"))?;
     parse_start_ticks(&stat).ok_or_else(|| io::Error::from_raw_os_error(libc::EINVAL))
 }
 
-/// The process as records name it.
-pub(crate) fn process_name(pid: i32) -> Result<ProcessName, Error> {
+/// A process as records name it.
+///
+/// # Errors
+/// [`Error::Process`] if there is none of this number.
+pub fn process_name(pid: i32) -> Result<ProcessName, Error> {
     let start_ticks =
         start_ticks(pid).map_err(|source| Error::Process { pid, act: "read its start time", source })?;
     Ok(ProcessName { pid, start_ticks })

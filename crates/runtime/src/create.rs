@@ -8,7 +8,7 @@ use rustix::process::Pid;
 
 use crate::caller::{Caller, process_name};
 use crate::channel::{Channel, Word};
-use crate::detached::Detached;
+use crate::detached::{Detached, Share};
 use crate::inside::Inside;
 use crate::overlay::overlay;
 use crate::running::Child;
@@ -85,7 +85,8 @@ pub fn create(launch: &Launch, io: Io) -> Result<Created, Error> {
         Err(cause) => return Err(cause.with_left(group.remove())),
     };
     let mut running = Running::new(child, group);
-    match prepare(launch, &mut running, &channel, tty) {
+    let prepared = prepare(Share::of(launch, caller), &mut running, &channel);
+    match prepared.and_then(|()| tty.then(|| console(&channel)).transpose()) {
         Ok(console) => Ok(Created { console, running, channel }),
         Err(cause) => Err(cause.with_left(running.cleanup())),
     }
@@ -112,13 +113,9 @@ fn spawn(launch: &Launch, io: Io, caller: Caller, group: &ControlGroup) -> Resul
     }
 }
 
-/// The parent's share, while the child sets itself up. Gives the terminal's master side.
-fn prepare(
-    launch: &Launch,
-    running: &mut Running,
-    channel: &Channel,
-    tty: bool,
-) -> Result<Option<OwnedFd>, Error> {
+/// The parent's share, while the child sets itself up.
+fn prepare(share: Share<'_>, running: &mut Running, channel: &Channel) -> Result<(), Error> {
+    let launch = share.launch;
     let pid = running.process.name.pid;
     running.process.name = process_name(pid)?;
     confine::limit(Pid::from_raw(pid), &launch.process.ulimits)?;
@@ -130,7 +127,7 @@ fn prepare(
         None => None,
     };
     let userns = userns.as_ref().map(AsFd::as_fd);
-    let detached = Detached::make(launch, overlay(launch, userns)?, userns)?;
+    let detached = Detached::make(share, overlay(launch, userns)?, userns)?;
     if let Err(error) = channel.send_mounts(&detached.fds()) {
         // A child that gave up has said why.
         return Err(channel
@@ -138,8 +135,7 @@ fn prepare(
             .failure()
             .unwrap_or(Error::inside("send the mounts", error)));
     }
-    drop(detached);
-    if tty { console(channel).map(Some) } else { Ok(None) }
+    Ok(())
 }
 
 /// Waits until the child is ready, with the master side of its terminal.

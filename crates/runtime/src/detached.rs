@@ -3,7 +3,8 @@
 //! ```text
 //! layers, writable     the root, see overlay.rs
 //! bound path           open_tree(CLONE, RECURSIVE) + idmap + ro, nosuid, nodev
-//! device node          open_tree(CLONE), after a look at what it is
+//! /dev                 a tmpfs of the host's, with the nodes that every Linux has
+//! other device node    open_tree(CLONE), after a look at what it is
 //! ```
 //!
 //! Nothing here is visible in any mount namespace; a descriptor that is not handed on takes its mount
@@ -12,130 +13,186 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use corral_spec::NetworkMode;
 use corral_spec::record::{BindIds, IdMap, Launch, Mount, MountKind};
-use rustix::fs::{CWD, FileType, Stat, fstat};
-use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
+use corral_spec::{AbsPath, NetworkMode};
+use rustix::fs::{CWD, FileType, Mode, Stat, fstat, makedev, mknodat};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_string, fsmount,
+    fsopen, open_tree,
+};
 
 use crate::Error;
+use crate::caller::Caller;
 use crate::idmap::owner_namespace;
 use crate::sys::{AttrChange, mount_setattr};
+
+/// Which parts of a launch the parent makes. Both sides ask, and get the same answers.
+#[derive(Clone, Copy)]
+pub(crate) struct Share<'l> {
+    pub(crate) launch: &'l Launch,
+    /// The launch's mount at /dev, if it is made here with its nodes in it.
+    dev: Option<usize>,
+}
+
+impl<'l> Share<'l> {
+    pub(crate) fn of(launch: &'l Launch, caller: Caller) -> Self {
+        let is_dev = |mount: &Mount| {
+            let memory = matches!(mount.kind, MountKind::Tmpfs { .. });
+            memory && !mount.read_only && mount.target.as_path() == Path::new(DEV)
+        };
+        let dev = launch.mounts.iter().position(is_dev).filter(|_| caller.may_make_devices);
+        Self { launch, dev }
+    }
+
+    /// Whether the parent makes this mount, which is the launch's at `index`. sysfs shows the caller's network
+    /// namespace and can be mounted only by that namespace's owner: with the host's network it is a clone of the
+    /// host's.
+    pub(crate) fn has(self, index: usize, mount: &Mount) -> bool {
+        match mount.kind {
+            MountKind::Bind { .. } => true,
+            MountKind::Sysfs => self.launch.network == NetworkMode::Host && self.launch.ids.is_some(),
+            _ => self.is_dev(index),
+        }
+    }
+
+    /// Whether it is the /dev that is made with its nodes.
+    pub(crate) fn is_dev(self, index: usize) -> bool {
+        self.dev == Some(index)
+    }
+
+    /// The launch's devices that are nodes of the host, bound.
+    pub(crate) fn bound_devices(self) -> impl Iterator<Item = &'l AbsPath> {
+        self.launch.devices.iter().filter(move |device| self.dev.is_none() || known(device).is_none())
+    }
+
+    /// Whether the container's own /dev/null can cover masked files.
+    fn has_null(self) -> bool {
+        self.dev.is_some() && self.launch.devices.iter().any(|device| device.as_path() == Path::new(NULL))
+    }
+
+    /// How many descriptors [`Detached`] has.
+    pub(crate) fn count(self) -> usize {
+        let made = |(index, mount)| self.has(index, mount);
+        let mounts = self.launch.mounts.iter().enumerate().filter(|&of| made(of)).count();
+        1 + mounts + self.bound_devices().count() + usize::from(!self.has_null())
+    }
+}
 
 /// All that the child attaches and cannot make itself.
 pub(crate) struct Detached {
     /// The overlay root.
     pub(crate) root: OwnedFd,
-    /// One for each mount of the launch that [`from_host`] says so of, in order.
+    /// One for each mount of the launch that [`Share::has`], in order.
     pub(crate) mounts: Vec<OwnedFd>,
-    /// The device nodes of the launch, in order.
+    /// The device nodes that are bound, in order.
     pub(crate) devices: Vec<OwnedFd>,
-    null: Null,
+    /// The host's /dev/null, to cover masked files, where the container has none.
+    pub(crate) null: Option<OwnedFd>,
 }
 
-/// The host's /dev/null, which covers masked files.
-enum Null {
-    /// Among the devices.
-    Device(usize),
-    /// Made for this.
-    Own(OwnedFd),
-}
-
-/// The node behind [`Null`].
+const DEV: &str = "/dev";
 const NULL: &str = "/dev/null";
-
-/// How many descriptors [`Detached`] has for this launch.
-pub(crate) fn count(launch: &Launch) -> usize {
-    let mounts = launch.mounts.iter().filter(|mount| from_host(mount, launch)).count();
-    1 + mounts + launch.devices.len() + usize::from(null_device(launch).is_none())
-}
-
-/// Where /dev/null is among the devices.
-fn null_device(launch: &Launch) -> Option<usize> {
-    launch.devices.iter().position(|device| device.as_path() == Path::new(NULL))
-}
-
-/// Whether the parent makes this mount. sysfs shows the caller's network namespace and can be mounted only
-/// by that namespace's owner: with the host's network it is a clone of the host's.
-pub(crate) fn from_host(mount: &Mount, launch: &Launch) -> bool {
-    match mount.kind {
-        MountKind::Bind { .. } => true,
-        MountKind::Sysfs => launch.network == NetworkMode::Host && launch.ids.is_some(),
-        _ => false,
-    }
-}
 
 impl Detached {
     /// Makes all but the root; `userns` is the container's user namespace.
     pub(crate) fn make(
-        launch: &Launch,
+        share: Share<'_>,
         root: OwnedFd,
         userns: Option<BorrowedFd<'_>>,
     ) -> Result<Self, Error> {
-        let mounts = launch
-            .mounts
-            .iter()
-            .filter(|mount| from_host(mount, launch))
-            .map(|mount| bound(mount, launch.ids, userns))
-            .collect::<Result<_, _>>()?;
-        let devices =
-            launch.devices.iter().map(|device| device_node(device.as_path())).collect::<Result<_, _>>()?;
-        let null = match null_device(launch) {
-            Some(index) => Null::Device(index),
-            None => Null::Own(private_null()?),
+        let launch = share.launch;
+        let make = |(index, mount): (usize, &Mount)| match &mount.kind {
+            MountKind::Tmpfs { size, mode } => dev(launch, mount, *size, *mode),
+            _ if share.has(index, mount) => bound(mount, launch.ids, userns),
+            _ => Err(Error::Launch(format!("{} is not for the parent to mount", mount.target))),
         };
-        Ok(Self { root, mounts, devices, null })
+        let shared = launch.mounts.iter().enumerate().filter(|&(index, mount)| share.has(index, mount));
+        Ok(Self {
+            root,
+            mounts: shared.map(make).collect::<Result<_, _>>()?,
+            devices: share
+                .bound_devices()
+                .map(|device| device_node(device.as_path()))
+                .collect::<Result<_, _>>()?,
+            null: (!share.has_null()).then(private_null).transpose()?,
+        })
     }
 
     /// In the order in which the child takes them.
     pub(crate) fn fds(&self) -> Vec<BorrowedFd<'_>> {
-        let null = match &self.null {
-            Null::Own(null) => Some(null),
-            Null::Device(_) => None,
-        };
-        let rest = self.mounts.iter().chain(&self.devices).chain(null);
+        let rest = self.mounts.iter().chain(&self.devices).chain(&self.null);
         std::iter::once(&self.root).chain(rest).map(AsFd::as_fd).collect()
     }
 
     /// The child's side of [`Self::fds`].
-    pub(crate) fn from_fds(fds: Vec<OwnedFd>, launch: &Launch) -> Option<Self> {
+    pub(crate) fn from_fds(fds: Vec<OwnedFd>, share: Share<'_>) -> Option<Self> {
         let mut fds = fds.into_iter();
         let root = fds.next()?;
         let mut mounts: Vec<_> = fds.collect();
-        let null = match null_device(launch) {
-            Some(index) => Null::Device(index),
-            None => Null::Own(mounts.pop()?),
-        };
-        let devices = mounts.split_off(mounts.len().checked_sub(launch.devices.len())?);
+        let null = if share.has_null() { None } else { Some(mounts.pop()?) };
+        let devices = mounts.split_off(mounts.len().checked_sub(share.bound_devices().count())?);
         Some(Self { root, mounts, devices, null })
-    }
-
-    /// What covers masked files, and whether it is attached somewhere already.
-    pub(crate) fn null(&self) -> (BorrowedFd<'_>, bool) {
-        match &self.null {
-            Null::Device(index) => (self.devices[*index].as_fd(), true),
-            Null::Own(null) => (null.as_fd(), false),
-        }
     }
 }
 
+/// The container's /dev with its nodes, made with the host's privileges: nobody inside may make a node, and to
+/// bind each of the host's costs a mount that the kernel has to take down again.
+fn dev(launch: &Launch, mount: &Mount, size: Option<u64>, mode: u32) -> Result<OwnedFd, Error> {
+    let fail = |errno: Errno| Error::inside("make the container's /dev", errno);
+    let mut options = vec![("mode", format!("{mode:o}"))];
+    options.extend(size.map(|bytes| ("size", bytes.to_string())));
+    options.extend(launch.ids.iter().flat_map(|ids| ["uid", "gid"].map(|key| (key, ids.host.to_string()))));
+    let mut attr = MountAttrFlags::MOUNT_ATTR_NOSUID;
+    attr.set(MountAttrFlags::MOUNT_ATTR_NOEXEC, mount.no_exec);
+    let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(fail)?;
+    options
+        .iter()
+        .try_for_each(|(key, value)| fsconfig_set_string(&fs, *key, value.as_str()))
+        .map_err(fail)?;
+    let dev = fsconfig_create(&fs)
+        .and_then(|()| fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, attr))
+        .map_err(fail)?;
+    let umask = rustix::process::umask(Mode::empty());
+    let made = launch.devices.iter().filter_map(|device| Some((device, known(device)?))).try_for_each(
+        |(device, (major, minor))| {
+            let name = device.as_path().strip_prefix(DEV).unwrap_or(device.as_path());
+            mknodat(&dev, name, FileType::CharacterDevice, Mode::from_raw_mode(0o666), makedev(major, minor))
+                .map_err(|errno| Error::inside(format!("make the device {device}"), errno))
+        },
+    );
+    rustix::process::umask(umask);
+    made.map(|()| dev)
+}
+
+/// The number of a device that every Linux has.
+fn known(device: &AbsPath) -> Option<(u32, u32)> {
+    KNOWN_DEVICES.iter().find(|(path, _)| Path::new(path) == device.as_path()).map(|(_, number)| *number)
+}
+
 /// Wraps an error number in the act and the path.
-pub(crate) fn host(act: &'static str, path: &Path) -> impl Fn(rustix::io::Errno) -> Error {
+pub(crate) fn host(act: &'static str, path: &Path) -> impl Fn(Errno) -> Error {
     move |errno| Error::Host { act, path: path.to_owned(), source: errno.into() }
 }
 
 /// A detached copy of the mount at `path`, from there downwards, and what it shows. The look-up is done once;
 /// the last component is never followed, and a link there is refused.
 pub(crate) fn clone_tree(path: &Path, recursive: bool) -> Result<(OwnedFd, Stat), Error> {
+    let tree = clone_own(path, recursive)?;
+    let stat = fstat(&tree).map_err(host("look at", path))?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+        return Err(host("use a symbolic link:", path)(Errno::LOOP));
+    }
+    Ok((tree, stat))
+}
+
+/// As [`clone_tree`], of what the engine itself has made: no container could have put a link there.
+pub(crate) fn clone_own(path: &Path, recursive: bool) -> Result<OwnedFd, Error> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_SYMLINK_NOFOLLOW;
     flags.set(OpenTreeFlags::AT_RECURSIVE, recursive);
-    let tree = open_tree(CWD, path, flags).map_err(host("open", path))?;
-    let stat = fstat(&tree).map_err(host("look at", path))?;
-    if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
-        return Err(host("use a symbolic link:", path)(rustix::io::Errno::LOOP));
-    }
-    Ok((tree, stat))
+    open_tree(CWD, path, flags).map_err(host("open", path))
 }
 
 /// Sets flags and the id map of a detached mount; a refused id map has its own error.
@@ -166,7 +223,10 @@ fn bound(mount: &Mount, ids: Option<IdMap>, userns: Option<BorrowedFd<'_>>) -> R
     if mount.read_only {
         flags |= MountAttrFlags::MOUNT_ATTR_RDONLY;
     }
-    let (tree, _) = clone_tree(source, true)?;
+    let tree = match owners {
+        BindIds::Container => clone_own(source, true)?,
+        BindIds::Unmapped | BindIds::Owner { .. } => clone_tree(source, true)?.0,
+    };
     let helper;
     let idmap = match (owners, ids) {
         (BindIds::Unmapped, _) | (BindIds::Container, None) => None,

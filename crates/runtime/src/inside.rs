@@ -15,7 +15,7 @@ use crate::caller::Caller;
 use crate::cgroup::Entrance;
 use crate::channel::{Channel, Message, Word};
 use crate::confine::{self, LastStep};
-use crate::detached::{self, Detached};
+use crate::detached::{Detached, Share};
 use crate::program::Program;
 use crate::sys::{exit, keep_only, keep_open, loopback_up, reset_signals, unshare_cgroup};
 use crate::terminal::{Terminal, take_streams};
@@ -46,25 +46,26 @@ impl Inside<'_> {
 
     fn set_up(&self) -> Result<Step, Error> {
         let launch = self.launch;
+        let share = Share::of(launch, self.caller);
         self.settle()?;
         let fds = self
             .channel
-            .receive_mounts(detached::count(launch))
+            .receive_mounts(share.count())
             .map_err(|error| Error::inside("receive the mounts from the monitor", error))?;
         let detached =
-            Detached::from_fds(fds, launch).ok_or_else(|| Error::Launch("a mount is missing".to_owned()))?;
+            Detached::from_fds(fds, share).ok_or_else(|| Error::Launch("a mount is missing".to_owned()))?;
         // All descriptors are closed together before the program starts.
         let detached = ManuallyDrop::new(detached);
         if launch.ids.is_some() {
             confine::become_container_root()?;
         }
-        attach::attach_all(launch, &detached)?;
+        let null = attach::attach_all(share, &detached)?;
         let terminal = self.open_terminal(&detached)?;
         if let Some(Terminal { slave, .. }) = &terminal {
             attach::bind_node(detached.root.as_fd(), slave.as_fd(), &console()?)?;
         }
         make_workdir(launch, &detached)?;
-        attach::restrict(launch, &detached)?;
+        attach::restrict(launch, detached.root.as_fd(), null)?;
         attach::pivot(launch, detached.root.as_fd())?;
         take_streams(&self.io, terminal.as_ref())?;
         let program = Program::of(&launch.process)?;

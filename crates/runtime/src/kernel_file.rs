@@ -19,6 +19,18 @@ pub(crate) fn read(path: impl AsRef<Path>) -> io::Result<String> {
     String::from_utf8(text).map_err(|_| io::ErrorKind::InvalidData.into())
 }
 
+/// Reads a file that the kernel makes up as one piece (single_open in its sources): what it gives at once is all,
+/// unless it fills the room.
+pub(crate) fn read_single(path: impl AsRef<Path>) -> io::Result<String> {
+    let fd = open(path.as_ref(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut block = [0; 4096];
+    let length = rustix::io::read(&fd, &mut block)?;
+    if length == block.len() {
+        return read(path);
+    }
+    String::from_utf8(block[..length].to_vec()).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
 /// Writes with one write(2), as these files demand.
 pub(crate) fn write(path: impl AsRef<Path>, text: &str) -> io::Result<()> {
     let fd = open(path.as_ref(), OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;

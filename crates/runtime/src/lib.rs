@@ -51,6 +51,7 @@ mod sys;
 mod terminal;
 mod tree;
 
+pub use caller::process_name;
 pub use cgroup::ControlGroup;
 pub use create::{Created, Io, create};
 pub use error::Error;

@@ -24,7 +24,7 @@ use rustix::mount::{
 use rustix::process::fchdir;
 
 use crate::channel::{Channel, Word};
-use crate::detached::{clone_tree, host, set};
+use crate::detached::{clone_own, host, set};
 use crate::running::Child;
 use crate::sys::{AttrChange, Forked, exit, fork};
 use crate::{Error, attach};
@@ -126,7 +126,7 @@ impl Overlay<'_> {
     /// The child: attaches the layers below a memory file system, and names them relative to it.
     fn by_path(&self) -> Result<OwnedFd, Error> {
         attach::cut_propagation()?;
-        let (writable, _) = clone_tree(&self.root.writable, false)?;
+        let writable = clone_own(&self.root.writable, false)?;
         let names: Vec<String> = (0..self.lowers.len()).map(|number| number.to_string()).collect();
         let lowerdir = names.join(":");
         if lowerdir.len() > LONGEST_OPTION {
@@ -169,7 +169,7 @@ impl Overlay<'_> {
 
 /// One layer, its owners shifted into the container's range.
 fn layer(path: &Path, userns: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Error> {
-    let (mount, _) = clone_tree(path, false)?;
+    let mount = clone_own(path, false)?;
     if let Some(userns) = userns {
         let change = AttrChange { idmap: Some(userns), ..AttrChange::flags(MountAttrFlags::empty()) };
         set(&mount, change, path)?;

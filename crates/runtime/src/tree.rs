@@ -124,12 +124,16 @@ impl Tree<'_> {
 
 /// The directory that the last new entry went into: devices and links come in runs, and nothing is mounted
 /// between them.
-#[derive(Default)]
-pub(crate) struct LastParent<'p>(Option<(&'p Path, BorrowedFd<'static>)>);
+pub(crate) struct LastParent<'p>(Option<(&'p Path, BorrowedFd<'p>)>);
 
 impl<'p> LastParent<'p> {
+    /// Begins with a directory that is known, and its path relative to the root.
+    pub(crate) fn at(known: Option<(&'p Path, BorrowedFd<'p>)>) -> Self {
+        Self(known)
+    }
+
     /// The directory of `path`, which must exist, and the last component.
-    fn split(&mut self, tree: Tree<'_>, path: &'p AbsPath) -> Result<(BorrowedFd<'static>, &'p Path), Errno> {
+    fn split(&mut self, tree: Tree<'_>, path: &'p AbsPath) -> Result<(BorrowedFd<'p>, &'p Path), Errno> {
         let (parent, name) = split(path).ok_or(Errno::INVAL)?;
         let dir = match self.0 {
             Some((known, dir)) if known == parent => dir,

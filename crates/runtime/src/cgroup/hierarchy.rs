@@ -25,10 +25,10 @@ pub(super) struct Place {
 impl Hierarchies {
     /// Reads the two files.
     pub(super) fn detect() -> Result<Self, Error> {
-        let read = |path: &str| {
-            kernel_file::read(path).map_err(|source| Error::Host { act: "read", path: path.into(), source })
-        };
-        Ok(Self::parse(&read("/proc/self/mountinfo")?, &read("/proc/self/cgroup")?))
+        let fail = |path: &'static str| move |source| Error::Host { act: "read", path: path.into(), source };
+        let (mounts, own) = ("/proc/self/mountinfo", "/proc/self/cgroup");
+        let mounts = kernel_file::read(mounts).map_err(fail(mounts))?;
+        Ok(Self::parse(&mounts, &kernel_file::read_single(own).map_err(fail(own))?))
     }
 
     /// The place of a v1 controller.

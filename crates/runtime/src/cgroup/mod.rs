@@ -254,7 +254,8 @@ impl Group {
 
 /// The controllers that cgroup2 has; a v1 hierarchy may hold the others.
 fn offered(found: &Hierarchies) -> String {
-    let read = |place: &hierarchy::Place| kernel_file::read(place.mount.join("cgroup.controllers")).ok();
+    let read =
+        |place: &hierarchy::Place| kernel_file::read_single(place.mount.join("cgroup.controllers")).ok();
     found.v2.as_ref().and_then(read).unwrap_or_default()
 }
 

@@ -180,18 +180,27 @@ fn answers<'a>(filter: &'a SyscallFilter, arch: Arch) -> Result<Vec<Option<Answe
     for (_, number) in arch.table() {
         answers[usize::from(*number)] = Some(Answer::Always(filter.unlisted));
     }
-    let mut seen = std::collections::HashSet::with_capacity(filter.rules.len());
+    // By number, and the few names that only another architecture has: no hash of three hundred names.
+    let mut ruled = vec![false; answers.len()];
+    let mut elsewhere: Vec<&str> = Vec::new();
     for rule in &filter.rules {
-        if !seen.insert(rule.name.as_ref()) {
-            return Err(CompileError::Duplicate(rule.name.to_string()));
-        }
-        match arch.number(&rule.name) {
-            Some(number) if rule.cases.is_empty() => {
-                answers[number as usize] = Some(Answer::Always(rule.otherwise));
+        let twice = match arch.number(&rule.name) {
+            Some(number) => {
+                answers[number as usize] = Some(match rule.cases.is_empty() {
+                    true => Answer::Always(rule.otherwise),
+                    false => Answer::Cases(rule),
+                });
+                std::mem::replace(&mut ruled[number as usize], true)
             }
-            Some(number) => answers[number as usize] = Some(Answer::Cases(rule)),
-            None if [Arch::X86_64, Arch::Aarch64].iter().any(|arch| arch.number(&rule.name).is_some()) => {}
+            None if [Arch::X86_64, Arch::Aarch64].iter().any(|arch| arch.number(&rule.name).is_some()) => {
+                let twice = elsewhere.contains(&rule.name.as_ref());
+                elsewhere.push(&rule.name);
+                twice
+            }
             None => return Err(CompileError::UnknownSyscall(rule.name.to_string())),
+        };
+        if twice {
+            return Err(CompileError::Duplicate(rule.name.to_string()));
         }
     }
     Ok(answers)

@@ -26,10 +26,11 @@ fn monitor(corral: &Corral, id: &str) -> i64 {
 }
 
 fn nothing_is_left(corral: &Corral) {
-    for dir in ["containers", "ids", "names"] {
-        assert_eq!(count(corral.root().join(dir)), 0, "{dir}");
+    for root in [corral.root(), corral.run_root()] {
+        for dir in ["containers", "ids", "names"] {
+            assert_eq!(count(root.join(dir)), 0, "{}/{dir}", root.display());
+        }
     }
-    assert_eq!(count(corral.run_root().join("containers")), 0, "run directories");
 }
 
 fn groups(id: &str) -> usize {
@@ -78,7 +79,7 @@ fn a_killed_client_leaves_a_container_that_ends_and_cleans_up_by_itself() {
     eventually("it runs", || corral.say(&["inspect", "orphan"]).out.contains("\"running\""));
     client.kill().expect("kill");
     client.wait().expect("reaped");
-    eventually("it is gone without any command's help", || count(corral.root().join("containers")) == 0);
+    eventually("it is gone without any command's help", || count(corral.run_root().join("containers")) == 0);
     nothing_is_left(&corral);
 }
 
@@ -105,9 +106,11 @@ fn half_made_containers_of_dead_commands_are_collected() {
     let corral = Corral::new();
     let id = "ab".repeat(32);
     let dir = corral.root().join("containers").join(&id);
-    std::fs::create_dir_all(dir.join("writable/upper/deep")).expect("directory");
+    std::fs::create_dir_all(dir.join("upper/deep")).expect("directory");
     std::os::unix::fs::symlink(&id, corral.root().join("ids/7")).expect("lease");
     std::os::unix::fs::symlink(&id, corral.root().join("names/ghost")).expect("lease");
+    std::os::unix::fs::symlink(&id, corral.run_root().join("ids/8")).expect("lease");
+    std::os::unix::fs::symlink(&id, corral.run_root().join("names/wraith")).expect("lease");
     std::fs::create_dir_all(corral.run_root().join("containers").join(&id)).expect("run directory");
     let said = corral.ok(&["system", "repair"]);
     assert!(said.starts_with("collected 1 containers"), "{said}");

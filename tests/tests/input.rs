@@ -17,6 +17,14 @@ fn flags_and_names() {
     let corral = Corral::new();
     refused(&corral, &["run", "--gpus", "all", "busybox", "true"], 125, &["--gpus", "not supported yet"]);
     refused(&corral, &["run", "-p", "80:80", "busybox", "true"], 125, &["--publish"]);
+    refused(&corral, &["run", "-itp", "80:80", "busybox", "true"], 125, &["--publish"]);
+    refused(
+        &corral,
+        &["run", "--rm", "--restart=always", "busybox", "true"],
+        125,
+        &["--restart", "not supported yet"],
+    );
+    refused(&corral, &["create", "--frobnicate", "busybox"], 125, &["unknown flag: --frobnicate"]);
     refused(&corral, &["run", "--network", "bridge", "busybox"], 125, &["bridge", "none and host"]);
     refused(&corral, &["run", "--memory", "lots", "busybox"], 125, &["lots"]);
     refused(&corral, &["run", "--name", "a/b", "busybox"], 125, &["a/b"]);

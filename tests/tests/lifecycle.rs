@@ -85,6 +85,36 @@ fn names_are_unique_and_ids_may_be_shortened() {
 }
 
 #[test]
+fn a_created_rm_container_waits_for_its_start_and_is_gone_after_it() {
+    let corral = Corral::new();
+    corral.ok(&["create", "--rm", "--name", "once", "busybox", "echo", "ran"]);
+    corral.ok(&["system", "repair"]);
+    assert_eq!(corral.inspect("once")["State"]["Status"], "created");
+    assert_eq!(corral.ok(&["start", "-a", "once"]), "ran\n");
+    assert_eq!(corral.say(&["inspect", "once"]).code, 1);
+    assert_eq!(corral.ok(&["ps", "-aq"]), "");
+}
+
+#[test]
+fn passing_and_lasting_containers_are_listed_together_and_share_no_name() {
+    let corral = Corral::new();
+    let passing = corral.ok(&["run", "-d", "--rm", "--name", "web", "busybox", "sleep", "100"]);
+    let lasting = corral.ok(&["run", "-d", "--name", "db", "busybox", "sleep", "100"]);
+    let listed = corral.ok(&["ps", "-q", "--no-trunc"]);
+    assert!(listed.contains(passing.trim()) && listed.contains(lasting.trim()), "{listed}");
+    for name in ["web", "db"] {
+        for rm in
+            [&["create", "--name", name, "busybox"][..], &["run", "--rm", "--name", name, "busybox", "true"]]
+        {
+            let said = corral.say(rm);
+            assert_eq!(said.code, 125, "{rm:?}");
+            assert!(said.err.contains("already in use"), "{}", said.err);
+        }
+    }
+    corral.ok(&["kill", "web", "db"]);
+}
+
+#[test]
 fn exec_joins_the_container() {
     let corral = Corral::new();
     corral.ok(&[

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use corral_runtime::ControlGroup;
 use corral_spec::record::{Exit, GENERATION, Status};
 use corral_spec::{ContainerId, Digest};
-use corral_state::{ContainerLock, read_record, write_record};
+use corral_state::{ContainerLock, ContainerRecord, Life, read_record, write_record};
 
 use crate::wait::open_process;
 use crate::{Engine, Error, host};
@@ -22,16 +22,24 @@ pub struct Collected {
     pub leases: usize,
 }
 
+/// What is to be done about a container that nobody works on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    /// It rests; at most its run directory is left over.
+    Nothing,
+    /// It ended with its monitor: that is to be recorded.
+    Settle,
+    /// It was half made, or was to disappear at its end.
+    Remove,
+}
+
 impl Engine {
     /// Finds everything that killed processes left behind and cleans it up.
     ///
     /// # Errors
     /// When the disk fails. Containers that someone works on are left alone.
     pub fn collect(&self) -> Result<Collected, Error> {
-        let mut ids = self.layout.run_ids()?;
-        ids.extend(self.layout.container_ids()?);
-        ids.sort();
-        ids.dedup();
+        let ids = self.layout.container_ids()?;
         let mut collected = Collected::default();
         for id in ids {
             collected.containers += usize::from(self.collect_one(&id)?);
@@ -82,7 +90,6 @@ impl Engine {
 
     /// Cleans up after one container if nobody holds its lock; true if there was something to do.
     pub(crate) fn collect_one(&self, id: &ContainerId) -> Result<bool, Error> {
-        let dir = self.layout.container(id);
         let has_run_dir = self.layout.run(id).exists();
         if has_run_dir && self.layout.is_locked(id) {
             return Ok(false);
@@ -93,19 +100,29 @@ impl Engine {
             Err(_) if !has_run_dir => return Ok(false),
             Err(error) => return Err(error.into()),
         };
-        let settled = record.as_ref().is_some_and(|record| {
-            !record.spec.remove && (dir.join("exit.json").exists() || !dir.join("started").exists())
-        });
-        if settled && !has_run_dir {
+        if !has_run_dir && self.due(id, record.as_ref()) == Due::Nothing {
             return Ok(false);
         }
         let Some(lock) = self.layout.try_lock(id)? else { return Ok(false) };
         self.end_processes(id)?;
-        match self.layout.container_record(id)? {
-            Some(record) if !record.spec.remove => self.settle_dead(id, lock)?,
-            record => self.layout.remove_container(lock, id, record.as_ref())?,
+        let record = self.layout.container_record(id)?;
+        match self.due(id, record.as_ref()) {
+            Due::Nothing => self.layout.unlock(lock, id)?,
+            Due::Settle => self.settle_dead(id, lock)?,
+            Due::Remove => self.layout.remove_container(lock, id, record.as_ref())?,
         }
         Ok(true)
+    }
+
+    fn due(&self, id: &ContainerId, record: Option<&ContainerRecord>) -> Due {
+        let dir = self.layout.container(id);
+        match (record, self.layout.life(id)) {
+            (None, _) | (Some(_), Life::Passing) => Due::Remove,
+            (Some(_), Life::Lasting) if !dir.join("started").exists() => Due::Nothing,
+            (Some(record), Life::Lasting) if record.spec.remove => Due::Remove,
+            (Some(_), Life::Lasting) if dir.join("exit.json").exists() => Due::Nothing,
+            (Some(_), Life::Lasting) => Due::Settle,
+        }
     }
 
     /// The processes died with their monitor (parent-death signal); what may be left are those that
@@ -129,18 +146,15 @@ impl Engine {
     }
 
     fn settle_dead(&self, id: &ContainerId, lock: ContainerLock) -> Result<(), Error> {
-        let dir = self.layout.container(id);
-        if dir.join("started").exists() && !dir.join("exit.json").exists() {
-            let exit = Exit {
-                generation: GENERATION,
-                code: 137,
-                oom_killed: false,
-                error: "the monitor was killed, or the host went down".into(),
-                started_ns: 0,
-                finished_ns: host::now_ns(),
-            };
-            write_record(&dir.join("exit.json"), &exit, true)?;
-        }
+        let exit = Exit {
+            generation: GENERATION,
+            code: 137,
+            oom_killed: false,
+            error: "the monitor was killed, or the host went down".into(),
+            started_ns: 0,
+            finished_ns: host::now_ns(),
+        };
+        write_record(&self.layout.container(id).join("exit.json"), &exit, true)?;
         Ok(self.layout.unlock(lock, id)?)
     }
 }

@@ -6,7 +6,7 @@ use corral_spec::record::{GENERATION, Launch, Mount};
 use corral_spec::{
     ContainerId, ContainerName, ContainerSpec, MountSource, NetworkMode, ProfileName, UserNamespace, UserSpec,
 };
-use corral_state::{ContainerLock, ContainerRecord, IdSlot, write_record};
+use corral_state::{ContainerLock, ContainerRecord, IdSlot, Life, write_record};
 
 use crate::plan::{self, Facts};
 use crate::{Engine, Error, PROFILE_LABEL, bind, host, name};
@@ -17,8 +17,21 @@ pub struct Prepared {
     /// Identity.
     pub id: ContainerId,
     pub(crate) lock: ContainerLock,
-    pub(crate) remove: bool,
+    pub(crate) life: Life,
     pub(crate) userns: UserNamespace,
+}
+
+/// What a container is made from.
+#[derive(Debug)]
+pub struct Wanted<'a> {
+    /// The image.
+    pub image: &'a Image,
+    /// Its name, as the user said it.
+    pub image_name: &'a str,
+    /// What was asked.
+    pub spec: ContainerSpec,
+    /// Passing only if it is started at once and removed at its end.
+    pub life: Life,
 }
 
 /// A passwd or group file larger than this many bytes is taken as an attack.
@@ -39,18 +52,13 @@ impl Engine {
     ///
     /// # Errors
     /// When the request contradicts the image, the profile or the host; nothing is left behind then.
-    pub fn create(&self, image: &Image, image_name: &str, spec: ContainerSpec) -> Result<Prepared, Error> {
-        self.create_with(image, image_name, spec, Vec::new())
+    pub fn create(&self, wanted: Wanted<'_>) -> Result<Prepared, Error> {
+        self.create_with(wanted, Vec::new())
     }
 
     /// As [`Engine::create`], with mounts of the engine's own after those that the user asked for.
-    pub(crate) fn create_with(
-        &self,
-        image: &Image,
-        image_name: &str,
-        spec: ContainerSpec,
-        extra: Vec<Mount>,
-    ) -> Result<Prepared, Error> {
+    pub(crate) fn create_with(&self, wanted: Wanted<'_>, extra: Vec<Mount>) -> Result<Prepared, Error> {
+        let Wanted { image, image_name, spec, life } = wanted;
         self.glance()?;
         // Nothing of the image may be collected between our look at it and our record of using it.
         let _lease = self.store().lease()?;
@@ -65,9 +73,9 @@ impl Engine {
         let mut half = self.begin()?;
         let id = half.id.clone();
         if spec.userns == UserNamespace::Private {
-            half.slot = Some(self.layout().lease_ids(&id)?);
+            half.slot = Some(self.layout().lease_ids(&id, life)?);
         }
-        let name = half.lease_name(spec.name.clone())?;
+        let name = half.lease_name(spec.name.clone(), life)?;
         let lowers = self.lowers(image);
         let user = self.user(&spec, image, &lowers)?;
         let facts = Facts {
@@ -79,7 +87,8 @@ impl Engine {
             user,
             slot: half.slot,
             lowers,
-            dir: self.layout().container(&id),
+            data_dir: self.layout().container(&id),
+            records_dir: self.layout().records(&id, life),
             run_dir: self.layout().run(&id),
             max_files: host::max_files(),
         };
@@ -97,9 +106,9 @@ impl Engine {
             created_ns: host::now_ns(),
             spec,
         };
-        write_record(&facts.dir.join("launch.json"), &launch, false)?;
-        write_record(&facts.dir.join("container.json"), &record, !record.spec.remove)?;
-        Ok(Prepared { id, lock: half.finish()?, remove: record.spec.remove, userns: record.spec.userns })
+        write_record(&facts.records_dir.join("launch.json"), &launch, false)?;
+        write_record(&facts.records_dir.join("container.json"), &record, life == Life::Lasting)?;
+        Ok(Prepared { id, lock: half.finish()?, life, userns: record.spec.userns })
     }
 
     /// Leaves a container that was made and shall not start now.
@@ -114,13 +123,7 @@ impl Engine {
     fn begin(&self) -> Result<Half<'_>, Error> {
         let id = host::new_id()?;
         let lock = self.layout().lock(&id)?;
-        let half = Half { engine: self, id, lock: Some(lock), name: None, slot: None };
-        let dir = self.layout().container(&half.id);
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&dir)
-            .map_err(Error::io(format!("make {}", dir.display())))?;
-        Ok(half)
+        Ok(Half { engine: self, id, lock: Some(lock), name: None, slot: None })
     }
 
     fn lowers(&self, image: &Image) -> Vec<PathBuf> {
@@ -161,14 +164,12 @@ impl Engine {
                 .create(path)
                 .map_err(Error::io(format!("make {}", path.display())))
         };
-        make_dir(&launch.root.writable)?;
+        make_dir(&facts.data_dir)?;
         make_dir(&launch.root.writable.join("upper"))?;
         make_dir(&launch.root.writable.join("work"))?;
-        let etc = plan::etc_dir(facts);
-        make_dir(&etc)?;
         let resolv_conf = (launch.network == NetworkMode::Host).then(host::resolv_conf);
         for (file, text) in plan::etc_files(launch, resolv_conf.as_deref()) {
-            std::fs::write(etc.join(file), text).map_err(Error::io(format!("write {file}")))?;
+            std::fs::write(facts.records_dir.join(file), text).map_err(Error::io(format!("write {file}")))?;
         }
         Ok(())
     }
@@ -183,16 +184,16 @@ impl Engine {
 }
 
 impl Half<'_> {
-    fn lease_name(&mut self, wanted: Option<ContainerName>) -> Result<ContainerName, Error> {
+    fn lease_name(&mut self, wanted: Option<ContainerName>, life: Life) -> Result<ContainerName, Error> {
         let layout = self.engine.layout();
         let name = match wanted {
             Some(name) => {
-                layout.lease_name(&name, &self.id)?;
+                layout.lease_name(&name, &self.id, life)?;
                 name
             }
             None => loop {
                 let name = name::invent()?;
-                match layout.lease_name(&name, &self.id) {
+                match layout.lease_name(&name, &self.id, life) {
                     Ok(()) => break name,
                     Err(corral_state::Error::NameTaken { .. }) => {}
                     Err(error) => return Err(error.into()),

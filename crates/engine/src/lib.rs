@@ -42,7 +42,7 @@ use corral_image::Store;
 use corral_state::Layout;
 
 pub use collect::Collected;
-pub use create::Prepared;
+pub use create::{Prepared, Wanted};
 pub use error::Error;
 pub use exec::ExecRequest;
 pub use host::architecture;

@@ -32,8 +32,10 @@ pub(crate) struct Facts<'a> {
     pub(crate) lowers: Vec<PathBuf>,
     /// One entry a mount of the spec, none for a tmpfs.
     pub(crate) binds: Vec<Option<Bind>>,
-    /// The container's lasting directory.
-    pub(crate) dir: PathBuf,
+    /// Where the container's writable layer and log are.
+    pub(crate) data_dir: PathBuf,
+    /// Where its records are.
+    pub(crate) records_dir: PathBuf,
     /// The container's run directory.
     pub(crate) run_dir: PathBuf,
     /// The caller's hard limit of open files.
@@ -72,7 +74,7 @@ pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, 
         root: Root {
             lowers: facts.lowers.clone(),
             // Only mount points are ever made in the layer of a read-only root: it needs no disk.
-            writable: if read_only { &facts.run_dir } else { &facts.dir }.join("writable"),
+            writable: if read_only { &facts.run_dir } else { &facts.data_dir }.clone(),
             volatile: spec.remove,
             read_only,
         },
@@ -180,7 +182,7 @@ fn mounts(
     }
     let ids = || if facts.slot.is_some() { BindIds::Container } else { BindIds::Unmapped };
     for file in ["hostname", "hosts", "resolv.conf"] {
-        let kind = MountKind::Bind { source: etc_dir(facts).join(file), ids: ids() };
+        let kind = MountKind::Bind { source: facts.records_dir.join(file), ids: ids() };
         mounts.push(mount(&format!("/etc/{file}"), kind, read_only, true)?);
     }
     mounts.extend(asked_mounts(facts, spec)?);
@@ -208,11 +210,6 @@ fn asked_mount(request: &MountRequest, bind: Option<&Bind>) -> Result<Mount, Err
         (_, None) => return Err(Error::Invalid(format!("mount {} was not looked at", request.target))),
     };
     Ok(Mount { target: request.target.clone(), kind, read_only: request.read_only, no_exec: false })
-}
-
-/// Where the container's own files of /etc are kept.
-pub(crate) fn etc_dir(facts: &Facts<'_>) -> PathBuf {
-    facts.dir.join("etc")
 }
 
 fn process(facts: &Facts<'_>, spec: &ContainerSpec, hostname: &str) -> Result<Process, Error> {
@@ -329,7 +326,8 @@ mod tests {
             slot: IdSlot::of_host(0x4000_0000),
             lowers: vec!["/layers/a".into()],
             binds: spec.mounts.iter().map(|_| None).collect(),
-            dir: "/root/c".into(),
+            data_dir: "/root/c".into(),
+            records_dir: "/root/c".into(),
             run_dir: "/run/c".into(),
             max_files: 4096,
         };

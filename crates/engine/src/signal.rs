@@ -106,7 +106,7 @@ impl Engine {
     /// # Errors
     /// [`Error::NoContainer`].
     pub fn launch(&self, id: &ContainerId) -> Result<Launch, Error> {
-        read_record(&self.layout.container(id).join("launch.json"))?
+        read_record(&self.layout.records(id, self.layout.life(id)).join("launch.json"))?
             .ok_or_else(|| Error::NoContainer(id.to_string()))
     }
 

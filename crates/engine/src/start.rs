@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use corral_spec::{ContainerId, UserNamespace};
-use corral_state::ContainerLock;
+use corral_state::Life;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::sealed::Sealed;
@@ -45,18 +45,14 @@ impl Engine {
             }
         }
         let lock = self.layout.lock(id)?;
-        match std::fs::remove_file(self.layout.container(id).join("exit.json")) {
+        let life = self.layout.life(id);
+        match std::fs::remove_file(self.layout.records(id, life).join("exit.json")) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Error::io("remove the last exit record")(error));
             }
             _ => {}
         }
-        self.start_prepared(Prepared {
-            id: id.clone(),
-            lock,
-            remove: view.record.spec.remove,
-            userns: view.record.spec.userns,
-        })
+        self.start_prepared(Prepared { id: id.clone(), lock, life, userns: view.record.spec.userns })
     }
 
     /// Starts what [`Engine::create`] has just made, under the lock that it still holds.
@@ -64,22 +60,17 @@ impl Engine {
     /// # Errors
     /// When the monitor cannot be executed.
     pub fn start_prepared(&self, prepared: Prepared) -> Result<Started, Error> {
-        let Prepared { id, lock, remove, userns } = prepared;
-        let dir = self.layout.container(&id);
-        // A --rm container needs no mark: without its lock it is garbage, started or not.
-        if !remove {
-            std::fs::write(dir.join("started"), "").map_err(Error::io("mark the container as started"))?;
+        // A passing container needs no mark: without its lock it is garbage, started or not.
+        if prepared.life == Life::Lasting {
+            let mark = self.layout.container(&prepared.id).join("started");
+            std::fs::write(mark, "").map_err(Error::io("mark the container as started"))?;
         }
-        let client = self.spawn_monitor(&id, lock, userns)?;
-        Ok(Started { id, client })
+        let client = self.spawn_monitor(&prepared)?;
+        Ok(Started { id: prepared.id, client })
     }
 
-    fn spawn_monitor(
-        &self,
-        id: &ContainerId,
-        lock: ContainerLock,
-        userns: UserNamespace,
-    ) -> Result<OwnedFd, Error> {
+    fn spawn_monitor(&self, prepared: &Prepared) -> Result<OwnedFd, Error> {
+        let Prepared { id, lock, life, userns } = prepared;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .map_err(|errno| Error::io("make a socket pair")(errno.into()))?;
         let lock = lock.as_fd().try_clone_to_owned().map_err(Error::io("pass the container's lock"))?;
@@ -91,6 +82,7 @@ impl Engine {
         // The child is not waited for: it outlives this command, or is reaped with it.
         Command::new(program)
             .arg("__monitor")
+            .arg(self.layout.records(id, *life))
             .arg(self.layout.container(id))
             .arg(self.layout.run(id))
             .env_clear()

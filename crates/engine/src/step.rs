@@ -6,11 +6,11 @@ use corral_image::{Image, ImageConfig};
 use corral_runtime::Io;
 use corral_spec::record::{BindIds, GENERATION, Mount, MountKind, ProcessName, Status};
 use corral_spec::{AbsPath, ContainerSpec, Digest, Entrypoint, EnvVar, NetworkMode, ProfileName};
-use corral_state::{read_record, write_record};
+use corral_state::{Life, write_record};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::{Engine, Error, host};
+use crate::{Engine, Error, Wanted, host};
 
 /// What a step may print before the rest is dropped.
 const OUTPUT_LIMIT: u64 = 16 << 20;
@@ -71,7 +71,10 @@ impl Engine {
             layers: step.layers.clone(),
             manifest: None,
         };
-        let prepared = self.create_with(&image, "step", spec(step)?, mounts(step)?)?;
+        let prepared = self.create_with(
+            Wanted { image: &image, image_name: "step", spec: spec(step)?, life: Life::Passing },
+            mounts(step)?,
+        )?;
         let outcome = self.run_here(&prepared.id);
         drop(prepared.lock);
         let discarded = self.discard(&prepared.id);
@@ -81,8 +84,7 @@ impl Engine {
     }
 
     fn run_here(&self, id: &corral_spec::ContainerId) -> Result<StepOutcome, Error> {
-        let launch = read_record(&self.layout().container(id).join("launch.json"))?
-            .ok_or_else(|| Error::NoContainer(id.to_string()))?;
+        let launch = self.launch(id)?;
         let (out, out_inside) = pipe()?;
         let (err, err_inside) = pipe()?;
         let stdin = std::fs::File::open("/dev/null").map_err(Error::io("open /dev/null"))?;

@@ -1,6 +1,6 @@
 use corral_spec::ContainerId;
 use corral_spec::record::{Exit, Status};
-use corral_state::{ContainerRecord, read_record};
+use corral_state::{ContainerRecord, Life, read_record};
 
 use crate::{Engine, Error};
 
@@ -75,8 +75,14 @@ impl Engine {
         Ok(views)
     }
 
+    /// How it ended last.
+    pub(crate) fn exit(&self, id: &ContainerId) -> Result<Option<Exit>, Error> {
+        Ok(read_record(&self.layout.records(id, self.layout.life(id)).join("exit.json"))?)
+    }
+
     fn state(&self, id: &ContainerId) -> Result<State, Error> {
-        let dir = self.layout.container(id);
+        let life = self.layout.life(id);
+        let dir = self.layout.records(id, life);
         // The lock is looked at before and the exit record after: a container that ends in between is
         // seen as exited, never as dead.
         if self.layout.is_locked(id) {
@@ -86,9 +92,9 @@ impl Engine {
                 None => State::Busy,
             });
         }
-        match read_record::<Exit>(&dir.join("exit.json"))? {
+        match self.exit(id)? {
             Some(exit) => Ok(State::Exited(exit)),
-            None if dir.join("started").exists() => Ok(State::Dead),
+            None if life == Life::Passing || dir.join("started").exists() => Ok(State::Dead),
             None => Ok(State::Created),
         }
     }

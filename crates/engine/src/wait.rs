@@ -2,7 +2,6 @@ use std::time::Duration;
 
 use corral_spec::ContainerId;
 use corral_spec::record::{Exit, ProcessName, Status};
-use corral_state::read_record;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 
@@ -21,7 +20,7 @@ impl Engine {
                 State::Running(status) | State::Paused(status) => {
                     wait_for_monitor(&status, None)?;
                     // A --rm container's files go away with it: the record is read before that if it can be.
-                    if let Some(exit) = read_record::<Exit>(&self.layout.container(id).join("exit.json"))? {
+                    if let Some(exit) = self.exit(id)? {
                         return Ok(exit);
                     }
                 }

@@ -48,7 +48,7 @@ impl Ending {
 /// The directories, and the lock that makes them ours.
 #[derive(Debug)]
 pub struct Place {
-    pub container_dir: Directory,
+    pub records_dir: Directory,
     pub lock: File,
 }
 
@@ -104,16 +104,16 @@ fn close(
     ending: &Ending,
     (exit, last_word): (&Exit, ToClient<'_>),
 ) -> After {
-    let Place { container_dir, lock } = place;
+    let Place { records_dir, lock } = place;
     let durability = if ending.remove { Durability::None } else { Durability::Disk };
-    if let Err(error) = container_dir.put(EXIT, exit, durability) {
+    if let Err(error) = records_dir.put(EXIT, exit, durability) {
         run_dir.note(NOTES, &error.to_string());
     }
     // Closed, not unlocked: its closing is what the readers of the log wait for.
     drop(lock);
     peers.iter_mut().filter(|peer| peer.listens()).for_each(|peer| peer.send(last_word));
     see_off(peers, ending.remove);
-    if run_dir.exists() || (ending.remove && container_dir.exists()) {
+    if run_dir.exists() || (ending.remove && records_dir.exists()) {
         After::Reap(ending.id.clone())
     } else {
         After::Exit(0)

@@ -1,13 +1,13 @@
 //! One process per container: creates it, carries its streams, records its end.
 //!
 //! ```text
-//!  corral run ── spawns ──▶ corral __monitor CONTAINER_DIR RUN_DIR  0: socket pair, 1: the lock
+//!  corral run ── spawns ──▶ corral __monitor RECORDS_DIR DATA_DIR RUN_DIR  0: socket pair, 1: the lock
 //!      ▲                        │
-//!      │  socket pair           │ reads    CONTAINER_DIR/launch.json
+//!      │  socket pair           │ reads    RECORDS_DIR/launch.json
 //!      └──── protocol ──────────┤ creates  the container: corral_runtime::create, its parent from now on
 //!                               │ writes   RUN_DIR/status.json        after start, at each change
-//!  corral attach ── RUN_DIR/attach.sock    CONTAINER_DIR/log/…        what the container writes
-//!  corral pause  ──────┘        │          CONTAINER_DIR/exit.json    once, at the end
+//!  corral attach ── RUN_DIR/attach.sock    DATA_DIR/log/…             what the container writes
+//!  corral pause  ──────┘        │          RECORDS_DIR/exit.json      once, at the end
 //!                               │          RUN_DIR/monitor.log        only if something failed meanwhile
 //!                               └ holds    RUN_DIR/lock (flock)       who gets it knows: nobody lives here
 //! ```
@@ -55,7 +55,7 @@ const SOCKET: &str = "attach.sock";
 const LOCK: &str = "lock";
 /// `record::Status`, in the run directory.
 const STATUS: &str = "status.json";
-/// `record::Exit`, in the container's directory.
+/// `record::Exit`, among the container's records.
 const EXIT: &str = "exit.json";
 /// What failed without stopping anything, for people; in the run directory.
 const NOTES: &str = "monitor.log";
@@ -63,19 +63,22 @@ const NOTES: &str = "monitor.log";
 /// What `corral __monitor` was asked to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invocation {
-    /// Absolute. Holds `launch.json`; gets `exit.json` and `log/`.
-    pub container_dir: PathBuf,
+    /// Absolute. Holds `launch.json`; gets `exit.json`. May be the run directory.
+    pub records_dir: PathBuf,
+    /// Absolute. Gets `log/`. May be the directory of records.
+    pub data_dir: PathBuf,
     /// Absolute. Gets `status.json`, `attach.sock`, `lock`; must exist, with mode 0700.
     pub run_dir: PathBuf,
 }
 
 impl Invocation {
-    /// Parses what follows `__monitor`: `CONTAINER_DIR RUN_DIR`.
+    /// Parses what follows `__monitor`: `RECORDS_DIR DATA_DIR RUN_DIR`.
     pub fn parse(words: impl IntoIterator<Item = OsString>) -> Option<Self> {
         let mut words = words.into_iter();
-        let [container_dir, run_dir] = [words.next()?, words.next()?].map(PathBuf::from);
-        let absolute = container_dir.is_absolute() && run_dir.is_absolute();
-        (absolute && words.next().is_none()).then_some(Self { container_dir, run_dir })
+        let dirs = [words.next()?, words.next()?, words.next()?].map(PathBuf::from);
+        let absolute = dirs.iter().all(|dir| dir.is_absolute());
+        let [records_dir, data_dir, run_dir] = dirs;
+        (absolute && words.next().is_none()).then_some(Self { records_dir, data_dir, run_dir })
     }
 }
 
@@ -121,7 +124,7 @@ pub fn run(invocation: &Invocation) -> After {
         running: begun.running,
         streams: begun.streams,
         clients,
-        log: log::Writer::new(&invocation.container_dir, launch.log.clone()),
+        log: log::Writer::new(&invocation.data_dir, launch.log.clone()),
         status: begun.status,
         run_dir,
         lost: None,
@@ -141,9 +144,9 @@ fn take_place(invocation: &Invocation, held: OwnedFd) -> Result<(Place, Director
     enter::leave_caller()?;
     let run_dir = Directory::open(&invocation.run_dir)?;
     let lock = enter::lock(&run_dir.path, &run_dir.fd, held)?;
-    let container_dir = Directory::open(&invocation.container_dir)?;
-    let launch = container_dir.launch()?;
-    Ok((Place { container_dir, lock }, run_dir, launch))
+    let records_dir = Directory::open(&invocation.records_dir)?;
+    let launch = records_dir.launch()?;
+    Ok((Place { records_dir, lock }, run_dir, launch))
 }
 
 /// A container that runs, and what belongs to it.
@@ -156,7 +159,7 @@ struct Begun {
 
 fn begin(run_dir: &Directory, launch: &Launch) -> Result<Begun, Error> {
     let listener = enter::listen(&run_dir.path, &run_dir.fd)?;
-    let monitor = records::myself()?;
+    let monitor = corral_runtime::process_name(rustix::process::getpid().as_raw_nonzero().get())?;
     let (io, mut streams) = streams::open(launch)?;
     let mut created = corral_runtime::create(launch, io)?;
     if let Some(console) = created.console.take() {

@@ -1,12 +1,12 @@
 //! The records that others read: written whole, under another name first.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use corral_spec::record::{GENERATION, Launch, ProcessName};
+use corral_spec::record::{GENERATION, Launch};
 use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 
@@ -72,15 +72,19 @@ impl Directory {
         }
     }
 
+    fn read(&self, name: &str) -> io::Result<Vec<u8>> {
+        let file = rustix::fs::openat(&self.fd, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut bytes = Vec::with_capacity(16 << 10);
+        while rustix::io::read(&file, rustix::buffer::spare_capacity(&mut bytes))? > 0 {
+            bytes.reserve(4 << 10);
+        }
+        Ok(bytes)
+    }
+
     /// Reads the launch record.
     pub fn launch(&self) -> Result<Launch, Error> {
         let path = self.path.join("launch.json");
-        let mut bytes = Vec::new();
-        let file =
-            rustix::fs::openat(&self.fd, "launch.json", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-        file.map_err(io::Error::from)
-            .and_then(|file| File::from(file).read_to_end(&mut bytes))
-            .map_err(Error::file("read", &path))?;
+        let bytes = self.read("launch.json").map_err(Error::file("read", &path))?;
         let wrong = |reason: String| Error::Record { path: path.clone(), reason };
         let launch: Launch = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
         if launch.generation == GENERATION {
@@ -94,19 +98,6 @@ impl Directory {
 /// Nanoseconds since the epoch.
 pub fn now_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64)
-}
-
-/// This process, by number and start time.
-pub fn myself() -> Result<ProcessName, Error> {
-    let path = "/proc/self/stat";
-    let stat = std::fs::read_to_string(path).map_err(Error::file("read", path))?;
-    let pid = rustix::process::getpid().as_raw_nonzero().get();
-    // The second field, the name, may hold anything; the twenty-second is the twentieth behind it.
-    let ticks =
-        stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().nth(19)?.parse().ok());
-    let start_ticks =
-        ticks.ok_or_else(|| Error::Record { path: path.into(), reason: "no start time".to_owned() })?;
-    Ok(ProcessName { pid, start_ticks })
 }
 
 /// Whether a descriptor belongs to a caller whom the socket admits: the same user, or root.

@@ -1,6 +1,7 @@
 use corral_spec::{ContainerId, ContainerName, ContainerSpec, Digest, ProfileName};
 use serde::{Deserialize, Serialize};
 
+use crate::layout::RECORD;
 use crate::{ContainerLock, Error, Layout};
 
 /// What a container is: written once at its creation, last of all its files, so that a container exists
@@ -33,7 +34,10 @@ impl Layout {
     /// # Errors
     /// [`Error::Damaged`], [`Error::Generation`], [`Error::Io`].
     pub fn container_record(&self, id: &ContainerId) -> Result<Option<ContainerRecord>, Error> {
-        crate::read_record(&self.container(id).join("container.json"))
+        match crate::read_record(&self.run(id).join(RECORD))? {
+            Some(record) => Ok(Some(record)),
+            None => crate::read_record(&self.container(id).join(RECORD)),
+        }
     }
 
     /// Removes a container that does not run: first its record, so that a kill in the middle leaves garbage
@@ -47,10 +51,10 @@ impl Layout {
         id: &ContainerId,
         record: Option<&ContainerRecord>,
     ) -> Result<(), Error> {
-        let dir = self.container(id);
-        match std::fs::remove_file(dir.join("container.json")) {
+        let path = self.records(id, self.life(id)).join(RECORD);
+        match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io("remove", &dir.join("container.json"))(error));
+                return Err(Error::io("remove", &path)(error));
             }
             _ => {}
         }
@@ -60,7 +64,7 @@ impl Layout {
                 self.release_ids(slot, id)?;
             }
         }
-        crate::remove_tree(&dir)?;
+        crate::remove_tree(&self.container(id))?;
         self.unlock(lock, id)
     }
 }

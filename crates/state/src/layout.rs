@@ -5,6 +5,23 @@ use corral_spec::ContainerId;
 
 use crate::Error;
 
+const CONTAINERS: &str = "containers";
+/// Of ranges of host ids; below both roots.
+pub(crate) const IDS: &str = "ids";
+/// Of names; below both roots.
+pub(crate) const NAMES: &str = "names";
+/// The file that makes a container exist.
+pub(crate) const RECORD: &str = "container.json";
+
+/// How long what is recorded of a container is worth keeping, which decides where that is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Until its end, and never across a boot (`run --rm`): records and leases are below `RUN`, in memory.
+    Passing,
+    /// Until it is removed: below `ROOT`, on disk.
+    Lasting,
+}
+
 /// The two directories that hold everything: one that lasts, one that ends with the boot.
 #[derive(Clone, Debug)]
 pub struct Layout {
@@ -18,21 +35,23 @@ impl Layout {
         Self { root, run }
     }
 
-    /// Makes the directories that every command relies on, mode 0700. Costs one system call each when they
-    /// are there.
+    /// Makes the directories that every command relies on, mode 0700. Costs two system calls when they are
+    /// there: the last of each root is made last and stands for the others.
     ///
     /// # Errors
     /// [`Error::Io`] when a directory can neither be made nor is there.
     pub fn prepare(&self) -> Result<(), Error> {
-        for dir in [self.containers(), self.root.join("ids"), self.root.join("names"), self.runs()] {
-            if dir.is_dir() {
+        for root in [&self.root, &self.run] {
+            if root.join(NAMES).is_dir() {
                 continue;
             }
-            std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(&dir)
-                .map_err(Error::io("make directory", &dir))?;
+            for dir in [CONTAINERS, IDS, NAMES].map(|name| root.join(name)) {
+                std::fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(&dir)
+                    .map_err(Error::io("make directory", &dir))?;
+            }
         }
         Ok(())
     }
@@ -49,30 +68,40 @@ impl Layout {
 
     /// Parent of the container directories.
     pub fn containers(&self) -> PathBuf {
-        self.root.join("containers")
+        self.root.join(CONTAINERS)
     }
 
     /// Parent of the run directories.
     pub fn runs(&self) -> PathBuf {
-        self.run.join("containers")
+        self.run.join(CONTAINERS)
     }
 
-    /// The lasting directory of a container.
+    /// The directory of a container's data: its writable layer, its log, and what is recorded of a lasting one.
     pub fn container(&self, id: &ContainerId) -> PathBuf {
-        self.root.join("containers").join(id.as_str())
+        self.root.join(CONTAINERS).join(id.as_str())
     }
 
     /// The directory of a container that is being worked on or runs.
     pub fn run(&self, id: &ContainerId) -> PathBuf {
-        self.run.join("containers").join(id.as_str())
+        self.run.join(CONTAINERS).join(id.as_str())
     }
 
-    pub(crate) fn slot(&self, slot: u32) -> PathBuf {
-        self.root.join("ids").join(slot.to_string())
+    /// The directory of a container's records.
+    pub fn records(&self, id: &ContainerId, life: Life) -> PathBuf {
+        match life {
+            Life::Passing => self.run(id),
+            Life::Lasting => self.container(id),
+        }
     }
 
-    pub(crate) fn name(&self, name: &str) -> PathBuf {
-        self.root.join("names").join(name)
+    /// How long a container lives, by where its record is; lasting if it has none.
+    pub fn life(&self, id: &ContainerId) -> Life {
+        if self.run(id).join(RECORD).exists() { Life::Passing } else { Life::Lasting }
+    }
+
+    /// The directories that hold leases, of passing containers first.
+    pub(crate) fn leases(&self, kind: &str) -> [PathBuf; 2] {
+        [self.run.join(kind), self.root.join(kind)]
     }
 
     /// The data directory of a named volume.
@@ -84,12 +113,16 @@ impl Layout {
         self.root.join("state.db")
     }
 
-    /// The identities of all container directories, committed or not.
+    /// The identities of all containers, whole or half made, of either life.
     ///
     /// # Errors
-    /// [`Error::Io`] when the directory cannot be read.
+    /// [`Error::Io`] when a directory cannot be read.
     pub fn container_ids(&self) -> Result<Vec<ContainerId>, Error> {
-        ids_in(&self.containers())
+        let mut ids = ids_in(&self.containers())?;
+        ids.extend(self.run_ids()?);
+        ids.sort();
+        ids.dedup();
+        Ok(ids)
     }
 
     /// The identities of all run directories.

@@ -1,9 +1,11 @@
 use std::io::ErrorKind as Io;
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use corral_spec::{ContainerId, ContainerName};
 
-use crate::{Error, Layout};
+use crate::layout::{IDS, NAMES};
+use crate::{Error, Layout, Life};
 
 /// How many host ids a container gets.
 pub const ID_RANGE: u32 = 65_536;
@@ -31,20 +33,17 @@ impl IdSlot {
 }
 
 impl Layout {
-    /// Leases a range of host ids to a container whose directory exists. The first slot tried comes from
+    /// Leases a range of host ids to a container whose run directory exists. The first slot tried comes from
     /// the random id, so that a thousand containers do not line up behind each other.
     ///
     /// # Errors
     /// [`Error::NoIds`] when every slot is taken, [`Error::Io`] on a failing disk.
-    pub fn lease_ids(&self, id: &ContainerId) -> Result<IdSlot, Error> {
+    pub fn lease_ids(&self, id: &ContainerId, life: Life) -> Result<IdSlot, Error> {
         let seed = u32::from_str_radix(&id.as_str()[..8], 16).unwrap_or(0);
         for step in 0..SLOTS {
             let slot = (seed % SLOTS + step) % SLOTS;
-            let path = self.slot(slot);
-            match symlink(id.as_str(), &path) {
-                Ok(()) => return Ok(IdSlot(slot)),
-                Err(error) if error.kind() == Io::AlreadyExists => {}
-                Err(error) => return Err(Error::io("lease user ids in", &path)(error)),
+            if self.take(IDS, &slot.to_string(), id, life)? {
+                return Ok(IdSlot(slot));
             }
         }
         Err(Error::NoIds(SLOTS))
@@ -55,26 +54,23 @@ impl Layout {
     /// # Errors
     /// [`Error::Io`]; a lease that is already gone is none.
     pub fn release_ids(&self, slot: IdSlot, id: &ContainerId) -> Result<(), Error> {
-        self.release(self.slot(slot.0), id)
+        self.release(IDS, &slot.0.to_string(), id)
     }
 
-    /// Leases a name to a container whose directory exists.
+    /// Leases a name to a container whose run directory exists.
     ///
     /// # Errors
     /// [`Error::NameTaken`].
-    pub fn lease_name(&self, name: &ContainerName, id: &ContainerId) -> Result<(), Error> {
-        let path = self.name(name.as_str());
+    pub fn lease_name(&self, name: &ContainerName, id: &ContainerId, life: Life) -> Result<(), Error> {
         for _ in 0..2 {
-            match symlink(id.as_str(), &path) {
-                Ok(()) => return Ok(()),
-                Err(error) if error.kind() == Io::AlreadyExists => {}
-                Err(error) => return Err(Error::io("lease name", &path)(error)),
+            if self.take(NAMES, name.as_str(), id, life)? {
+                return Ok(());
             }
             match self.by_name(name.as_str()) {
-                Some(holder) if self.container(&holder).exists() => {
+                Some(holder) if self.is_there(&holder) => {
                     return Err(Error::NameTaken { name: name.to_string(), by: holder.to_string() });
                 }
-                Some(holder) => self.release(path.clone(), &holder)?,
+                Some(holder) => self.release(NAMES, name.as_str(), &holder)?,
                 None => {}
             }
         }
@@ -86,49 +82,79 @@ impl Layout {
     /// # Errors
     /// [`Error::Io`]; a lease that is already gone is none.
     pub fn release_name(&self, name: &ContainerName, id: &ContainerId) -> Result<(), Error> {
-        self.release(self.name(name.as_str()), id)
+        self.release(NAMES, name.as_str(), id)
     }
 
     /// Who holds a name.
     pub fn by_name(&self, name: &str) -> Option<ContainerId> {
         let name: ContainerName = name.parse().ok()?;
-        std::fs::read_link(self.name(name.as_str())).ok()?.to_str()?.parse().ok()
+        self.leases(NAMES).iter().find_map(|dir| holder(&dir.join(name.as_str())))
     }
 
-    /// Removes every lease whose container directory is gone; returns how many there were.
+    /// Removes every lease whose container is gone; returns how many there were.
     ///
     /// # Errors
     /// [`Error::Io`] when the directories cannot be read or written.
     pub fn collect_leases(&self) -> Result<usize, Error> {
         let mut collected = 0;
-        for dir in [self.root().join("ids"), self.root().join("names")] {
+        for dir in [IDS, NAMES].iter().flat_map(|kind| self.leases(kind)) {
             for entry in std::fs::read_dir(&dir).map_err(Error::io("read directory", &dir))? {
                 let path = entry.map_err(Error::io("read directory", &dir))?.path();
-                let holder = std::fs::read_link(&path).ok();
-                let holder: Option<ContainerId> =
-                    holder.and_then(|target| target.to_str().and_then(|text| text.parse().ok()));
-                if holder.is_some_and(|id| self.container(&id).exists()) {
-                    continue;
-                }
-                match std::fs::remove_file(&path) {
-                    Ok(()) => collected += 1,
-                    Err(error) if error.kind() == Io::NotFound => {}
-                    Err(error) => return Err(Error::io("remove stale lease", &path)(error)),
+                if !holder(&path).is_some_and(|id| self.is_there(&id)) {
+                    collected += usize::from(remove(&path)?);
                 }
             }
         }
         Ok(collected)
     }
 
-    fn release(&self, path: std::path::PathBuf, id: &ContainerId) -> Result<(), Error> {
-        match std::fs::read_link(&path) {
-            Ok(target) if target.as_os_str() == id.as_str() => {}
-            _ => return Ok(()),
+    /// Takes a lease unless it is taken. Everyone takes it in memory first, which only one can, and then looks
+    /// whether it is taken on disk; a lasting container moves its own there.
+    fn take(&self, kind: &str, what: &str, id: &ContainerId, life: Life) -> Result<bool, Error> {
+        let [passing, lasting] = self.leases(kind).map(|dir| dir.join(what));
+        let lease = |path: &Path| match symlink(id.as_str(), path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == Io::AlreadyExists => Ok(false),
+            Err(error) => Err(Error::io("take the lease", path)(error)),
+        };
+        if !lease(&passing)? {
+            return Ok(false);
         }
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != Io::NotFound => Err(Error::io("release", &path)(error)),
-            _ => Ok(()),
+        let taken = match life {
+            Life::Passing if lasting.symlink_metadata().is_err() => return Ok(true),
+            Life::Passing => false,
+            Life::Lasting => lease(&lasting)?,
+        };
+        remove(&passing)?;
+        Ok(taken)
+    }
+
+    fn release(&self, kind: &str, what: &str, id: &ContainerId) -> Result<(), Error> {
+        for path in self.leases(kind).map(|dir| dir.join(what)) {
+            if holder(&path).as_ref() == Some(id) {
+                remove(&path)?;
+            }
         }
+        Ok(())
+    }
+
+    /// Whether a container has a directory, whole or half made.
+    fn is_there(&self, id: &ContainerId) -> bool {
+        self.run(id).exists() || self.container(id).exists()
+    }
+}
+
+/// Whom a lease names.
+fn holder(path: &Path) -> Option<ContainerId> {
+    std::fs::read_link(path).ok()?.to_str()?.parse().ok()
+}
+
+/// Removes a lease; false if it was gone.
+fn remove(path: &Path) -> Result<bool, Error> {
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == Io::NotFound => Ok(false),
+        Err(error) => Err(Error::io("remove the lease", path)(error)),
     }
 }
 
@@ -151,32 +177,39 @@ mod tests {
 
     #[test]
     fn two_containers_never_share_ids() {
-        let (_dir, layout) = layout();
-        let (a, b) = (container(&layout, 7), container(&layout, 7 ^ 0x80));
-        let first = layout.lease_ids(&a).expect("lease");
-        // The same seed on purpose: the second must step aside.
-        let second = layout.lease_ids(&a).expect("lease");
-        assert_ne!(first, second);
-        assert_eq!(IdSlot::of_host(first.host()), Some(first));
-        layout.release_ids(first, &b).expect("not the holder");
-        assert_ne!(layout.lease_ids(&a).expect("lease"), first, "only the holder may release");
-        layout.release_ids(first, &a).expect("release");
-        assert_eq!(layout.lease_ids(&a).expect("lease"), first);
+        let lives = [Life::Passing, Life::Lasting];
+        for (one, other) in lives.iter().flat_map(|one| lives.map(|other| (*one, other))) {
+            let (_dir, layout) = layout();
+            let (a, b) = (container(&layout, 7), container(&layout, 7 ^ 0x80));
+            let first = layout.lease_ids(&a, one).expect("lease");
+            // The same seed on purpose: the second must step aside.
+            let second = layout.lease_ids(&a, other).expect("lease");
+            assert_ne!(first, second, "{one:?} {other:?}");
+            assert_eq!(IdSlot::of_host(first.host()), Some(first));
+            layout.release_ids(first, &b).expect("not the holder");
+            assert_ne!(layout.lease_ids(&a, other).expect("lease"), first, "only the holder may release");
+            layout.release_ids(first, &a).expect("release");
+            assert_eq!(layout.lease_ids(&a, other).expect("lease"), first);
+        }
     }
 
     #[test]
     fn a_name_has_one_holder_until_its_container_is_gone() {
-        let (_dir, layout) = layout();
-        let (a, b) = (container(&layout, 1), container(&layout, 2));
-        let name: ContainerName = "web".parse().expect("name");
-        layout.lease_name(&name, &a).expect("free");
-        assert_eq!(layout.by_name("web"), Some(a.clone()));
-        assert!(matches!(layout.lease_name(&name, &b), Err(Error::NameTaken { .. })));
-        std::fs::remove_dir(layout.container(&a)).expect("remove");
-        layout.lease_name(&name, &b).expect("the stale lease gives way");
-        std::fs::remove_dir(layout.container(&b)).expect("remove");
-        assert_eq!(layout.collect_leases().expect("collect"), 1);
-        assert_eq!(layout.by_name("web"), None);
-        assert_eq!(layout.by_name("../ids"), None);
+        for life in [Life::Passing, Life::Lasting] {
+            let (_dir, layout) = layout();
+            let (a, b) = (container(&layout, 1), container(&layout, 2));
+            let name: ContainerName = "web".parse().expect("name");
+            layout.lease_name(&name, &a, life).expect("free");
+            assert_eq!(layout.by_name("web"), Some(a.clone()));
+            for other in [Life::Passing, Life::Lasting] {
+                assert!(matches!(layout.lease_name(&name, &b, other), Err(Error::NameTaken { .. })));
+            }
+            std::fs::remove_dir(layout.container(&a)).expect("remove");
+            layout.lease_name(&name, &b, life).expect("the stale lease gives way");
+            std::fs::remove_dir(layout.container(&b)).expect("remove");
+            assert_eq!(layout.collect_leases().expect("collect"), 1);
+            assert_eq!(layout.by_name("web"), None);
+            assert_eq!(layout.by_name("../ids"), None);
+        }
     }
 }

@@ -2,25 +2,33 @@
 //!
 //! ```text
 //! ROOT (/var/lib/corral, mode 0700)            RUN (/run/corral, mode 0700, gone after a reboot)
-//! ├── store/            room `image`           └── containers/ID/
-//! ├── containers/ID/                               ├── lock         held by whoever works on ID,
-//! │   ├── container.json  last written: a              │                and by its monitor for life
-//! │   │                   container exists             ├── status.json  monitor
-//! │   │                   when this file does          ├── attach.sock  monitor
-//! │   ├── launch.json     what the monitor runs        └── writable/    layer of a read-only root
-//! │   ├── started         marker: began, and not yet ended
-//! │   ├── exit.json       how it ended (monitor)
-//! │   ├── log/            monitor
-//! │   └── writable/       upper and work of the overlay
-//! ├── ids/SLOT          symlink to ID: lease of 65,536 host ids
-//! ├── names/NAME        symlink to ID: lease of a name
+//! ├── store/            room `image`           ├── containers/ID/
+//! ├── containers/ID/                           │   ├── lock         held by whoever works on ID,
+//! │   ├── (records)                            │   │                and by its monitor for life
+//! │   ├── log/            monitor              │   ├── status.json  monitor
+//! │   └── upper/, work/   of the overlay       │   ├── attach.sock  monitor
+//! ├── ids/SLOT          symlink to ID:         │   ├── (records)
+//! │                     a lease of 65,536      │   └── upper/, work/  of a read-only root
+//! │                     host ids               ├── ids/SLOT
+//! ├── names/NAME        symlink to ID:         └── names/NAME
+//! │                     a lease of a name
 //! ├── volumes/NAME/     data of a named volume
 //! └── state.db          SQLite: volumes, grants
+//!
+//! records   container.json          last written: a container exists when this file does
+//!           launch.json             what the monitor runs
+//!           hostname, hosts, resolv.conf
+//!           started                 marker: began, and not yet ended
+//!           exit.json               how it ended (monitor)
 //! ```
 //!
-//! One writer per fact. Leases are made after `containers/ID` and removed before it, so a lease that
-//! points at nothing is always stale. Everything about one container changes only under its lock, which the
-//! kernel drops when the holder dies: what a killed process left is found by trying the lock.
+//! The records and leases of a container that may outlive the boot are below ROOT ([`Life::Lasting`]), those
+//! of `run --rm` below RUN ([`Life::Passing`]): nobody wants them after its end, and a disk makes their
+//! making and removal dearer than the container itself.
+//!
+//! One writer per fact. Leases are made after the container's first directory and removed before its last, so
+//! a lease that points at nothing is always stale. Everything about one container changes only under its lock,
+//! which the kernel drops when the holder dies: what a killed process left is found by trying the lock.
 //! SQLite holds what many commands share and query; it is not opened on the way of `run`.
 #![forbid(unsafe_code)]
 
@@ -36,7 +44,7 @@ mod write_file;
 pub use container::ContainerRecord;
 pub use db::{Database, Grant, Volume};
 pub use error::Error;
-pub use layout::Layout;
+pub use layout::{Layout, Life};
 pub use lease::{ID_RANGE, IdSlot};
 pub use lock::ContainerLock;
 pub use remove_tree::remove_tree;

@@ -10,7 +10,7 @@ use corral_spec::ContainerId;
 
 use crate::app::Globals;
 
-/// `__monitor CONTAINER_DIR RUN_DIR`: runs one container, then becomes `__reap`.
+/// `__monitor RECORDS_DIR DATA_DIR RUN_DIR`: runs one container, then becomes `__reap`.
 pub(crate) fn monitor(words: impl Iterator<Item = OsString>) -> ExitCode {
     let Some(invocation) = Invocation::parse(words) else { return ExitCode::from(125) };
     match corral_monitor::run(&invocation) {

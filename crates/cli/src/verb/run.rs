@@ -1,21 +1,30 @@
 use std::path::{Path, PathBuf};
 
-use corral_engine::{Engine, Started};
+use corral_engine::{Engine, Started, Wanted};
 use corral_image::Image;
 use corral_monitor::client::{AttachOptions, Beginning, Client, DetachKeys, Outcome, attach_terminal};
 use corral_spec::ContainerId;
+use corral_state::Life;
 use rustix::stdio::stdin;
 
 use crate::app::Globals;
 use crate::failure::{ENGINE, Failure};
 use crate::run_flags::RunFlags;
-use crate::{Words, output};
+use crate::{Words, output, unsupported};
 
 /// `corral run`: make, start, attach, answer the program's exit code.
 pub(super) fn run(globals: &Globals, words: Words) -> Result<u8, Failure> {
-    let Some(flags) = super::parse_or_refuse::<RunFlags>("run", words)? else { return Ok(0) };
+    let Some(flags) = parse("run", words)? else { return Ok(0) };
     need_terminal(&flags)?;
     try_run(globals, &flags).map_err(Failure::of_engine)
+}
+
+/// The flags; Docker's that are not there yet are refused by name.
+fn parse(verb: &'static str, words: Words) -> Result<Option<RunFlags>, Failure> {
+    match super::parse::<RunFlags>(verb, words)? {
+        Some(flags) if flags.image().starts_with('-') => Err(unsupported::refusal(verb, flags.image())),
+        parsed => Ok(parsed),
+    }
 }
 
 fn try_run(globals: &Globals, flags: &RunFlags) -> Result<u8, Failure> {
@@ -29,7 +38,12 @@ fn try_run(globals: &Globals, flags: &RunFlags) -> Result<u8, Failure> {
     let engine = globals.engine()?;
     let (image, name) = image(&engine, flags)?;
     let remove = spec.remove;
-    let started = engine.start_prepared(engine.create(&image, &name, spec)?)?;
+    let started = engine.start_prepared(engine.create(Wanted {
+        image: &image,
+        image_name: &name,
+        spec,
+        life: if remove { Life::Passing } else { Life::Lasting },
+    })?)?;
     if flags.detach {
         return background(&engine, started, remove);
     }
@@ -74,12 +88,17 @@ fn background(engine: &Engine, started: Started, remove: bool) -> Result<u8, Fai
 
 /// `corral create`: make, and print the id.
 pub(super) fn create(globals: &Globals, words: Words) -> Result<u8, Failure> {
-    let Some(flags) = super::parse_or_refuse::<RunFlags>("create", words)? else { return Ok(0) };
+    let Some(flags) = parse("create", words)? else { return Ok(0) };
     let act = || {
         let spec = flags.spec()?;
         let engine = globals.engine()?;
         let (image, name) = image(&engine, &flags)?;
-        let id = engine.leave(engine.create(&image, &name, spec)?)?;
+        let id = engine.leave(engine.create(Wanted {
+            image: &image,
+            image_name: &name,
+            spec,
+            life: Life::Lasting,
+        })?)?;
         output::print(&format!("{id}\n"))?;
         Ok(0)
     };

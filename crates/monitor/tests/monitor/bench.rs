@@ -59,7 +59,7 @@ fn spawn_monitor(dir: &Path) -> (OwnedFd, Child) {
         socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
     let child = Command::new("/proc/self/exe")
         .arg("__monitor")
-        .args([dir.join("container"), dir.join("run")])
+        .args([dir.join("container"), dir.join("container"), dir.join("run")])
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::null())
         .stderr(fs::File::create(dir.join("monitor.err")).unwrap())

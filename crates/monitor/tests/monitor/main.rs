@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! monitor [FILTER]                       the tests, one after the other
-//! monitor __monitor CONTAINER_DIR RUN    a monitor; notes in RUN's neighbour `after` what it ended as
+//! monitor __monitor CONTAINER_DIR CONTAINER_DIR RUN    a monitor; notes in RUN's neighbour `after` what it ended as
 //! monitor __client DIR FLAGS             what `corral run` does: starts a monitor, attaches, exits with its code
 //! monitor __inside ACT …                 the container's program
 //! ```

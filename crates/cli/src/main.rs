@@ -39,5 +39,10 @@ fn finish(outcome: Result<u8, Failure>) -> ExitCode {
     }
 }
 
+/// musl's allocator maps and unmaps each group of its slots: eighty system calls of a `run`, and a page fault
+/// behind each of them. This one takes memory in few large steps.
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 /// Words after the verb.
 pub(crate) type Words = Vec<OsString>;

@@ -1,90 +1,90 @@
-use clap::{Arg, ArgAction, ArgMatches, Command};
+use crate::failure::{ENGINE, Failure};
 
-/// Flags of `docker run` and `docker create` that are known and not done: (name, short, takes a value).
-const RUN: &[(&str, Option<char>, bool)] = &[
-    ("add-host", None, true),
-    ("annotation", None, true),
-    ("attach", Some('a'), true),
-    ("blkio-weight", None, true),
-    ("blkio-weight-device", None, true),
-    ("cgroup-parent", None, true),
-    ("cgroupns", None, true),
-    ("cidfile", None, true),
-    ("cpu-period", None, true),
-    ("cpu-quota", None, true),
-    ("cpu-rt-period", None, true),
-    ("cpu-rt-runtime", None, true),
-    ("cpu-shares", Some('c'), true),
-    ("cpuset-cpus", None, true),
-    ("cpuset-mems", None, true),
-    ("device", None, true),
-    ("device-cgroup-rule", None, true),
-    ("device-read-bps", None, true),
-    ("device-read-iops", None, true),
-    ("device-write-bps", None, true),
-    ("device-write-iops", None, true),
-    ("disable-content-trust", None, false),
-    ("dns", None, true),
-    ("dns-option", None, true),
-    ("dns-search", None, true),
-    ("domainname", None, true),
-    ("expose", None, true),
-    ("gpus", None, true),
-    ("group-add", None, true),
-    ("health-cmd", None, true),
-    ("health-interval", None, true),
-    ("health-retries", None, true),
-    ("health-start-interval", None, true),
-    ("health-start-period", None, true),
-    ("health-timeout", None, true),
-    ("ip", None, true),
-    ("ip6", None, true),
-    ("ipc", None, true),
-    ("isolation", None, true),
-    ("label-file", None, true),
-    ("link", None, true),
-    ("link-local-ip", None, true),
-    ("log-driver", None, true),
-    ("log-opt", None, true),
-    ("mac-address", None, true),
-    ("memory-reservation", None, true),
-    ("memory-swap", None, true),
-    ("memory-swappiness", None, true),
-    ("network-alias", None, true),
-    ("no-healthcheck", None, false),
-    ("oom-kill-disable", None, false),
-    ("oom-score-adj", None, true),
-    ("pid", None, true),
-    ("platform", None, true),
-    ("privileged", None, false),
-    ("publish", Some('p'), true),
-    ("publish-all", Some('P'), false),
-    ("pull", None, true),
-    ("restart", None, true),
-    ("runtime", None, true),
-    ("security-opt", None, true),
-    ("storage-opt", None, true),
-    ("sysctl", None, true),
-    ("use-api-socket", None, false),
-    ("uts", None, true),
-    ("volume-driver", None, true),
-    ("volumes-from", None, true),
+/// Flags of `docker run` and `docker create` that are known and not done, by their long and short names.
+const RUN: &[(&str, Option<char>)] = &[
+    ("add-host", None),
+    ("annotation", None),
+    ("attach", Some('a')),
+    ("blkio-weight", None),
+    ("blkio-weight-device", None),
+    ("cgroup-parent", None),
+    ("cgroupns", None),
+    ("cidfile", None),
+    ("cpu-period", None),
+    ("cpu-quota", None),
+    ("cpu-rt-period", None),
+    ("cpu-rt-runtime", None),
+    ("cpu-shares", Some('c')),
+    ("cpuset-cpus", None),
+    ("cpuset-mems", None),
+    ("device", None),
+    ("device-cgroup-rule", None),
+    ("device-read-bps", None),
+    ("device-read-iops", None),
+    ("device-write-bps", None),
+    ("device-write-iops", None),
+    ("disable-content-trust", None),
+    ("dns", None),
+    ("dns-option", None),
+    ("dns-search", None),
+    ("domainname", None),
+    ("expose", None),
+    ("gpus", None),
+    ("group-add", None),
+    ("health-cmd", None),
+    ("health-interval", None),
+    ("health-retries", None),
+    ("health-start-interval", None),
+    ("health-start-period", None),
+    ("health-timeout", None),
+    ("ip", None),
+    ("ip6", None),
+    ("ipc", None),
+    ("isolation", None),
+    ("label-file", None),
+    ("link", None),
+    ("link-local-ip", None),
+    ("log-driver", None),
+    ("log-opt", None),
+    ("mac-address", None),
+    ("memory-reservation", None),
+    ("memory-swap", None),
+    ("memory-swappiness", None),
+    ("network-alias", None),
+    ("no-healthcheck", None),
+    ("oom-kill-disable", None),
+    ("oom-score-adj", None),
+    ("pid", None),
+    ("platform", None),
+    ("privileged", None),
+    ("publish", Some('p')),
+    ("publish-all", Some('P')),
+    ("pull", None),
+    ("restart", None),
+    ("runtime", None),
+    ("security-opt", None),
+    ("storage-opt", None),
+    ("sysctl", None),
+    ("use-api-socket", None),
+    ("uts", None),
+    ("volume-driver", None),
+    ("volumes-from", None),
 ];
 
-/// Adds the flags that are only there to be refused by name.
-pub(crate) fn add(command: Command) -> Command {
-    command.args(RUN.iter().map(|(name, short, value)| {
-        let action = if *value { ArgAction::Append } else { ArgAction::SetTrue };
-        let arg = Arg::new(*name).long(*name).action(action).hide(true);
-        match short {
-            Some(short) => arg.short(*short),
-            None => arg,
-        }
-    }))
-}
-
-/// The first of those flags that was typed, in a command to which they were added.
-pub(crate) fn used(matches: &ArgMatches) -> Option<&'static str> {
-    use clap::parser::ValueSource::CommandLine;
-    RUN.iter().map(|(name, ..)| *name).find(|name| matches.value_source(name) == Some(CommandLine))
+/// Why what was typed where the image's name belongs, a word that begins with a dash, is refused. The parser knows
+/// none of these flags: building them would cost each start more than parsing its own.
+pub(crate) fn refusal(verb: &str, typed: &str) -> Failure {
+    let flag = typed.split('=').next().unwrap_or(typed);
+    let known = match flag.strip_prefix("--") {
+        Some(long) => RUN.iter().find(|(name, _)| *name == long),
+        // The first of a cluster such as -itp that is not there.
+        None => flag.chars().find_map(|typed| RUN.iter().find(|(_, short)| *short == Some(typed))),
+    };
+    match known {
+        Some((name, _)) => Failure::with_code(
+            ENGINE,
+            format!("--{name} is known and not supported yet; leave it out or see docs/roadmap.md"),
+        ),
+        None => Failure::usage(verb, format!("unknown flag: {flag}")),
+    }
 }

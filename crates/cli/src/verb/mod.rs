@@ -183,46 +183,15 @@ fn version(_: &Globals, _: Words) -> Result<u8, Failure> {
     Ok(0)
 }
 
-/// The words of a verb as its flags, or the help it was asked for (`None`).
+/// The words of a verb as its flags; none if they were a call for help, which has been answered then.
 pub(crate) fn parse<T: Args + FromArgMatches>(
     verb: &'static str,
     words: Words,
 ) -> Result<Option<T>, Failure> {
-    parse_matches::<T>(verb, words, |command| command)?
-        .map_or(Ok(None), |matches| from_matches(verb, &matches))
+    parse_words(verb, words).map(Some).or_else(|error| answer(verb, &error).map(|()| None))
 }
 
-/// As [`parse`], for the verbs with Docker's flags that are only there to be refused by name.
-pub(crate) fn parse_or_refuse<T: Args + FromArgMatches>(
-    verb: &'static str,
-    words: Words,
-) -> Result<Option<T>, Failure> {
-    let Some(matches) = parse_matches::<T>(verb, words, crate::unsupported::add)? else { return Ok(None) };
-    if let Some(flag) = crate::unsupported::used(&matches) {
-        return Err(Failure::with_code(
-            ENGINE,
-            format!("--{flag} is known and not supported yet; leave it out or see docs/roadmap.md"),
-        ));
-    }
-    from_matches(verb, &matches)
-}
-
-fn from_matches<T: FromArgMatches>(verb: &str, matches: &clap::ArgMatches) -> Result<Option<T>, Failure> {
-    T::from_arg_matches(matches).map(Some).map_err(|error| usage(verb, &error))
-}
-
-fn usage(verb: &str, error: &clap::Error) -> Failure {
-    let text = error.to_string();
-    let line = text.lines().next().unwrap_or_default();
-    Failure::usage(verb, line.strip_prefix("error: ").unwrap_or(line))
-}
-
-/// What was typed; none if it was a call for help, which has been answered then.
-fn parse_matches<T: Args>(
-    verb: &'static str,
-    words: Words,
-    finish: impl FnOnce(clap::Command) -> clap::Command,
-) -> Result<Option<clap::ArgMatches>, Failure> {
+fn parse_words<T: Args + FromArgMatches>(verb: &'static str, words: Words) -> Result<T, clap::Error> {
     let about = VERBS.iter().find(|(name, ..)| *name == verb).map_or("", |(_, about, _)| about);
     let command = clap::Command::new(verb)
         .bin_name(format!("corral {verb}"))
@@ -231,15 +200,17 @@ fn parse_matches<T: Args>(
         // -h is the host name in run and create, as Docker has it.
         .disable_help_flag(true)
         .arg(clap::Arg::new("help").long("help").help("Print usage").action(clap::ArgAction::Help));
-    let command = finish(T::augment_args(command));
-    match command.try_get_matches_from(words) {
-        Ok(matches) => Ok(Some(matches)),
-        Err(error) if error.kind() == clap::error::ErrorKind::DisplayHelp => {
-            output::print(&error.to_string())?;
-            Ok(None)
-        }
-        Err(error) => Err(usage(verb, &error)),
+    T::from_arg_matches(&T::augment_args(command).try_get_matches_from(words)?)
+}
+
+/// Prints the help that was asked for, or tells what is wrong with the words.
+fn answer(verb: &str, error: &clap::Error) -> Result<(), Failure> {
+    let text = error.to_string();
+    if error.kind() == clap::error::ErrorKind::DisplayHelp {
+        return output::print(&text);
     }
+    let line = text.lines().next().unwrap_or_default();
+    Err(Failure::usage(verb, line.strip_prefix("error: ").unwrap_or(line)))
 }
 
 /// Does the same to each name, prints the name of each success, and answers 1 if one failed: how Docker's

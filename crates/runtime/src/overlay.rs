@@ -33,9 +33,11 @@ use crate::{Error, attach};
 const LONGEST_OPTION: usize = 255;
 
 /// The parts, and how they are mounted.
-struct Overlay<'l> {
+pub(crate) struct Overlay<'l> {
     root: &'l Root,
     lowers: Vec<OwnedFd>,
+    upper: OwnedFd,
+    work: OwnedFd,
     attr: MountAttrFlags,
 }
 
@@ -48,24 +50,32 @@ pub(crate) fn overlay(launch: &Launch, userns: Option<BorrowedFd<'_>>) -> Result
     let lowers = root.lowers.iter().map(|path| layer(path, userns)).collect::<Result<_, _>>()?;
     let mut attr = MountAttrFlags::MOUNT_ATTR_NODEV;
     attr.set(MountAttrFlags::MOUNT_ATTR_NOSUID, launch.confinement.no_new_privileges);
-    let overlay = Overlay { root, lowers, attr };
-    let upper = open_directory(&root.writable.join("upper"))?;
-    let work = open_directory(&root.writable.join("work"))?;
-    own_root(&upper, launch.ids, &root.writable)?;
-    match overlay.by_descriptor(&upper, &work) {
-        Err(Error::Overlay { source, .. }) if source.raw_os_error() == Some(libc::EINVAL) => {
-            overlay.in_child()
-        }
-        made => made,
-    }
+    let overlay = Overlay::of(root, lowers, attr)?;
+    own_root(&overlay.upper, launch.ids, &root.writable)?;
+    overlay.join()
 }
 
-impl Overlay<'_> {
-    fn by_descriptor(&self, upper: &OwnedFd, work: &OwnedFd) -> Result<OwnedFd, Error> {
+impl<'l> Overlay<'l> {
+    /// These layers, the topmost first, and the root's writable directory, with its `upper` and `work`.
+    pub(crate) fn of(root: &'l Root, lowers: Vec<OwnedFd>, attr: MountAttrFlags) -> Result<Self, Error> {
+        let upper = open_directory(&root.writable.join("upper"))?;
+        let work = open_directory(&root.writable.join("work"))?;
+        Ok(Self { root, lowers, upper, work, attr })
+    }
+
+    /// Joins them, in the one way or the other.
+    pub(crate) fn join(&self) -> Result<OwnedFd, Error> {
+        match self.by_descriptor() {
+            Err(Error::Overlay { source, .. }) if takes_no_descriptors(&source) => self.in_child(),
+            made => made,
+        }
+    }
+
+    fn by_descriptor(&self) -> Result<OwnedFd, Error> {
         self.mount(|fs| {
             self.lowers.iter().try_for_each(|lower| fsconfig_set_fd(fs, "lowerdir+", lower))?;
-            fsconfig_set_fd(fs, "upperdir", upper)?;
-            Ok(fsconfig_set_fd(fs, "workdir", work)?)
+            fsconfig_set_fd(fs, "upperdir", &self.upper)?;
+            Ok(fsconfig_set_fd(fs, "workdir", &self.work)?)
         })
     }
 
@@ -167,6 +177,13 @@ impl Overlay<'_> {
     }
 }
 
+/// Whether this may be the answer of a kernel whose overlay knows its layers by name only: EOPNOTSUPP where it
+/// has the old mount API (before Linux 6.5), EINVAL where its options are strings (before 6.13) or where it
+/// refuses what is not attached (before 6.15).
+fn takes_no_descriptors(source: &io::Error) -> bool {
+    matches!(source.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP))
+}
+
 /// One layer, its owners shifted into the container's range.
 fn layer(path: &Path, userns: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Error> {
     let mount = clone_own(path, false)?;
@@ -197,4 +214,18 @@ fn own_root(upper: &OwnedFd, ids: Option<IdMap>, path: &Path) -> Result<(), Erro
     }
     let (uid, gid) = (Uid::from_raw(ids.host), Gid::from_raw(ids.host));
     chownat(upper, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH).map_err(&fail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn older_kernels_are_told_from_refusals() {
+        for (errno, older) in
+            [(libc::EOPNOTSUPP, true), (libc::EINVAL, true), (libc::EPERM, false), (libc::ENODEV, false)]
+        {
+            assert_eq!(takes_no_descriptors(&io::Error::from_raw_os_error(errno)), older, "{errno}");
+        }
+    }
 }

@@ -143,7 +143,7 @@ mod tests {
         for (name, step, way_out) in [
             ("user namespace", "clone3", "outer container's seccomp profile"),
             ("detached mounts", "open_tree", "outer container's seccomp profile"),
-            ("overlay by descriptors", "fsopen", "run corral as root"),
+            ("overlay of layers", "clone a mount", "run corral as root"),
         ] {
             let Outcome::Missing { cause, cost, remedy } = result(name) else { panic!("{name} works") };
             assert!(cause.contains(step), "{name}: {cause}");

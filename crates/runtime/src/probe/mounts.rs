@@ -3,11 +3,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use corral_spec::record::Root;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2, statat};
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
-    UnmountFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_flag, fsmount, fsopen, mount_change,
+    MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount_change,
     move_mount, open_tree, unmount,
 };
 use rustix::process::{chdir, fchdir, pivot_root};
@@ -15,6 +15,7 @@ use rustix::process::{chdir, fchdir, pivot_root};
 use super::Ground;
 use super::child::{IDS, as_root_inside, mapped_namespace};
 use super::failure::{Failure, at};
+use crate::overlay::Overlay;
 use crate::sys::{AttrChange, mount_setattr, open_tree_attr};
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {
@@ -71,11 +72,10 @@ pub(super) fn idmap(ground: &Ground) -> Result<String, Failure> {
     Ok(format!("uid {owner} appears as {}", seen.st_uid))
 }
 
-/// Two lower directories with one file each, an upper directory, and its work directory.
+/// Two lower directories with one file each, and a writable one.
 struct Layers {
     lowers: [PathBuf; 2],
-    upper: PathBuf,
-    work: PathBuf,
+    root: Root,
 }
 
 impl Layers {
@@ -84,36 +84,25 @@ impl Layers {
         write(&lowers[0].join("top"), "")?;
         write(&lowers[1].join("bottom"), "")?;
         make(lowers[0].join("dir"))?;
-        Ok(Self {
-            lowers,
-            upper: make(ground.scratch.join("upper"))?,
-            work: make(ground.scratch.join("work"))?,
-        })
+        let writable = make(ground.scratch.join("writable"))?;
+        make(writable.join("upper"))?;
+        make(writable.join("work"))?;
+        let root = Root { lowers: lowers.to_vec(), writable, volatile: true, read_only: false };
+        Ok(Self { lowers, root })
     }
 
-    /// The overlay as containers get it, by descriptors.
+    fn upper(&self) -> PathBuf {
+        self.root.writable.join("upper")
+    }
+
+    /// The overlay as containers get it, in whichever way this kernel has.
     fn mount(&self, namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Failure> {
-        // A detached mount is gone with its last descriptor: the layers are kept until they are joined.
         let lowers = self.lowers.each_ref().map(|lower| match namespace {
             Some(namespace) => idmapped(lower, namespace),
             None => clone_tree(lower),
         });
-        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
-            .map_err(at("open the overlay file system (fsopen)"))?;
         let lowers = lowers.into_iter().collect::<Result<Vec<_>, _>>()?;
-        for lower in &lowers {
-            fsconfig_set_fd(&context, "lowerdir+", lower)
-                .map_err(at("add a layer by descriptor (lowerdir+)"))?;
-        }
-        for (key, path) in [("upperdir", &self.upper), ("workdir", &self.work)] {
-            let fd = openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-                .map_err(at("open the writable layer"))?;
-            fsconfig_set_fd(&context, key, &fd).map_err(at("add the writable layer by descriptor"))?;
-        }
-        fsconfig_set_flag(&context, "volatile").map_err(at("mount a volatile overlay"))?;
-        fsconfig_create(&context).map_err(at("join the layers"))?;
-        fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
-            .map_err(at("mount the overlay"))
+        Ok(Overlay::of(&self.root, lowers, MountAttrFlags::empty())?.join()?)
     }
 }
 
@@ -130,8 +119,8 @@ pub(super) fn overlay(ground: &Ground) -> Result<String, Failure> {
     look(&overlay, "bottom")?;
     let create = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
     openat(&overlay, "dir/new", create, Mode::RWXU).map_err(at("write into the overlay"))?;
-    match layers.upper.join("dir/new").exists() {
-        true => Ok("layers by descriptor, volatile".to_owned()),
+    match layers.upper().join("dir/new").exists() {
+        true => Ok("two layers and a volatile one above".to_owned()),
         false => Err(Failure::no_effect("write into the overlay")),
     }
 }
@@ -149,7 +138,7 @@ pub(super) fn overlay_over_idmap(ground: &Ground) -> Result<String, Failure> {
 /// A detached overlay becomes the root of a process in namespaces of its own.
 pub(super) fn root_switch(ground: &Ground) -> Result<String, Failure> {
     let layers = Layers::make(ground)?;
-    rustix::fs::chown(&layers.upper, Some(rustix::fs::Uid::from_raw(IDS.host)), None)
+    rustix::fs::chown(layers.upper(), Some(rustix::fs::Uid::from_raw(IDS.host)), None)
         .map_err(at("give the writable layer its owner"))?;
     let namespace = mapped_namespace()?;
     let overlay = layers.mount(Some(namespace.as_fd()))?;

@@ -25,6 +25,8 @@ const OUTER: &str =
 const USERNS: &str = "run corral as root; check sysctl user.max_user_namespaces (not 0), kernel.unprivileged_userns_clone \
      (1 where it exists), kernel.apparmor_restrict_unprivileged_userns (0), and an outer container's seccomp profile";
 const STORE: &str = "keep the store on ext4, xfs, btrfs or tmpfs (--root DIR), and run corral as root";
+const SWITCH: &str = "run corral as root, outside of any container; a host that runs from its initial RAM disk must go on to \
+     a root of its own (switch_root)";
 const GROUPS: &str = "mount cgroup2 at /sys/fs/cgroup (or the v1 controller), run corral as root, and give it a group of \
      its own: systemd-run --scope -p Delegate=yes corral …";
 const VISIBLE: &str = "run corral outside of any container, or unmask /proc and /sys of the outer one \
@@ -48,14 +50,14 @@ pub(super) const TRIALS: &[Trial] = &[
         cost: "no terminal, no /dev/shm, no message queues: no container can be started", refused: USERNS },
     Trial { name: "detached mounts", needed: true, run: mounts::detached, since: "5.12",
         cost: NO_CONTAINER, refused: OUTER },
-    Trial { name: "overlay by descriptors", needed: true, run: mounts::overlay, since: "6.13",
+    Trial { name: "overlay of layers", needed: true, run: mounts::overlay, since: "5.10",
         cost: NO_CONTAINER, refused: STORE },
     Trial { name: "id-mapped mounts", needed: true, run: mounts::idmap, since: "5.12",
         cost: "no container can be started but by --userns host, a weaker mode", refused: STORE },
     Trial { name: "overlay over id-mapped layers", needed: true, run: mounts::overlay_over_idmap, since: "5.19",
         cost: "no container can be started but by --userns host, a weaker mode", refused: STORE },
     Trial { name: "root switch", needed: true, run: mounts::root_switch, since: "5.2",
-        cost: NO_CONTAINER, refused: OUTER },
+        cost: NO_CONTAINER, refused: SWITCH },
     Trial { name: "confined look-up (openat2)", needed: true, run: mounts::confined_lookup, since: "5.6",
         cost: NO_CONTAINER, refused: OUTER },
     Trial { name: "control groups", needed: true, run: cgroups::hierarchy, since: "4.5",

@@ -135,3 +135,13 @@ fn freeze_and_thaw() {
     group.kill().unwrap();
     assert_eq!(parent.wait().unwrap().code(), Some(137));
 }
+
+#[test]
+fn a_frozen_container_can_be_killed() {
+    let bench = Bench::new("sleep 60");
+    let (mut parent, status) = bench.hold();
+    let group = ControlGroup::open(status.cgroup2.as_deref(), &status.cgroup1);
+    group.freeze().unwrap();
+    group.kill().unwrap();
+    assert_eq!(parent.wait().unwrap().code(), Some(137));
+}

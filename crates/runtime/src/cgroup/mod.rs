@@ -295,7 +295,17 @@ fn kill_each(dir: &Path) -> Result<(), Error> {
                 }
             }
         }
+        thaw_the_dying(dir)?;
         std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Nobody dies in a frozen v1 group. Each member has its signal by now, and does nothing else once thawed.
+fn thaw_the_dying(dir: &Path) -> Result<(), Error> {
+    let path = dir.join("freezer.state");
+    match kernel_file::write(&path, "THAWED") {
+        Err(source) if !gone(&source) => Err(Error::Group { act: "write", path, source }),
+        _ => Ok(()),
     }
 }
 

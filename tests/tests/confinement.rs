@@ -64,7 +64,8 @@ fn mounts_namespaces_and_devices_are_refused() {
         "echo b > /proc/sysrq-trigger",
         "echo 1 > /sys/kernel/uevent_helper",
         "hostname evil",
-        "cat /proc/kcore",
+        // Where the kernel has it, it is covered by an empty file.
+        "head -c 1 /proc/kcore | grep -q .",
         "ip link add x type dummy",
     ] {
         let said = shell(&corral, &[], &format!("{attempt} && echo DONE; true"));

@@ -127,7 +127,7 @@ pub(super) fn v2_parent(place: &Place, controllers: &[&'static str]) -> Result<P
     }
     let mut group: &Path = &place.own;
     loop {
-        if controllers.iter().all(|controller| enable(group, controller)) {
+        if !is_occupied(group) && controllers.iter().all(|controller| enable(place, group, controller)) {
             return Ok(group.to_owned());
         }
         if let Some(limit) = controllers.iter().copied().find(|controller| bounded(group, controller)) {
@@ -150,12 +150,26 @@ pub(super) fn v2_parent(place: &Place, controllers: &[&'static str]) -> Result<P
     }
 }
 
-/// Whether children of `group` have the controller, after an attempt to enable it.
-fn enable(group: &Path, controller: &str) -> bool {
+/// Whether processes keep the group from having children with controllers; the root alone, which has no type,
+/// may have both. The kernel lets `cpu` and `pids` be enabled all the same, and turns the group into the root
+/// of threads: no process can be in a group below it from then on (cgroup-v2.rst, "Threads").
+fn is_occupied(group: &Path) -> bool {
+    let empty = || kernel_file::read(group.join("cgroup.procs")).is_ok_and(|text| text.is_empty());
+    group.join("cgroup.type").exists() && !empty()
+}
+
+/// Whether children of `group` have the controller, after an attempt to enable it. A group can give on only
+/// what it was given, so that the attempt begins at the top: a limit below stays in force.
+fn enable(place: &Place, group: &Path, controller: &str) -> bool {
     let control = group.join("cgroup.subtree_control");
     let enabled = kernel_file::read(&control)
         .is_ok_and(|text| text.split_ascii_whitespace().any(|name| name == controller));
-    enabled || kernel_file::write(&control, &format!("+{controller}")).is_ok()
+    if enabled {
+        return true;
+    }
+    let above = group.parent().filter(|_| group != place.mount);
+    above.is_none_or(|above| !is_occupied(above) && enable(place, above, controller))
+        && kernel_file::write(&control, &format!("+{controller}")).is_ok()
 }
 
 /// Whether the group itself bounds what the controller governs.
@@ -208,20 +222,73 @@ mod tests {
     }
 
     /// A plain directory stands for a hierarchy: a file that cannot be written is a refusal.
+    struct Fake(PathBuf);
+
+    impl Fake {
+        fn new(name: &str) -> Self {
+            let root = std::env::temp_dir().join(format!("corral-v2-{name}-{}", std::process::id()));
+            std::fs::create_dir_all(root.join("slice/scope")).unwrap();
+            Self(root)
+        }
+
+        fn write(&self, file: &str, text: &str) {
+            std::fs::write(self.0.join(file), text).unwrap();
+        }
+
+        fn read(&self, file: &str) -> String {
+            std::fs::read_to_string(self.0.join(file)).unwrap()
+        }
+
+        /// The parent that is found, below the root.
+        fn parent(&self, controllers: &[&'static str]) -> Result<String, Error> {
+            let found =
+                v2_parent(&Place { mount: self.0.clone(), own: self.0.join("slice/scope") }, controllers)?;
+            Ok(found.strip_prefix(&self.0).unwrap().display().to_string())
+        }
+    }
+
+    impl Drop for Fake {
+        fn drop(&mut self) {
+            std::fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
     #[test]
     fn v2_parent_climbs_to_the_first_group_that_delegates() {
-        let root = std::env::temp_dir().join(format!("corral-v2-{}", std::process::id()));
-        let scope = root.join("user.slice/session.scope");
-        std::fs::create_dir_all(&scope).unwrap();
-        let slice = root.join("user.slice");
-        std::fs::write(slice.join("cgroup.subtree_control"), "cpu memory pids\n").unwrap();
-        let found = place(root.to_str().unwrap(), scope.to_str().unwrap());
-        assert_eq!(v2_parent(&found, &[]).unwrap(), scope);
-        assert_eq!(v2_parent(&found, &["memory", "pids"]).unwrap(), slice);
-        std::fs::write(scope.join("memory.max"), "max\n").unwrap();
-        assert_eq!(v2_parent(&found, &["memory"]).unwrap(), slice);
-        std::fs::write(scope.join("memory.max"), "1048576\n").unwrap();
-        assert!(matches!(v2_parent(&found, &["memory"]), Err(Error::Limit { limit: "memory", .. })));
-        std::fs::remove_dir_all(&root).unwrap();
+        let fake = Fake::new("climbs");
+        fake.write("slice/cgroup.subtree_control", "cpu memory pids\n");
+        assert_eq!(fake.parent(&[]).unwrap(), "slice/scope");
+        assert_eq!(fake.parent(&["memory", "pids"]).unwrap(), "slice");
+        fake.write("slice/scope/memory.max", "max\n");
+        assert_eq!(fake.parent(&["memory"]).unwrap(), "slice");
+        fake.write("slice/scope/memory.max", "1048576\n");
+        assert!(matches!(fake.parent(&["memory"]), Err(Error::Limit { limit: "memory", .. })));
+    }
+
+    #[test]
+    fn a_group_with_processes_is_not_turned_into_a_root_of_threads() {
+        let fake = Fake::new("occupied");
+        fake.write("slice/cgroup.subtree_control", "pids\n");
+        for (file, text) in [("type", "domain\n"), ("procs", "77\n"), ("subtree_control", "")] {
+            fake.write(&format!("slice/scope/cgroup.{file}"), text);
+        }
+        assert_eq!(fake.parent(&["pids"]).unwrap(), "slice");
+        assert_eq!(fake.read("slice/scope/cgroup.subtree_control"), "");
+        fake.write("slice/scope/cgroup.procs", "");
+        assert_eq!(fake.parent(&["pids"]).unwrap(), "slice/scope");
+    }
+
+    #[test]
+    fn what_a_group_was_not_given_is_given_from_the_top() {
+        let fake = Fake::new("given");
+        for group in ["", "slice/"] {
+            fake.write(&format!("{group}cgroup.subtree_control"), "pids\n");
+        }
+        // A limit that would be lost above the slice.
+        fake.write("slice/pids.max", "100\n");
+        assert_eq!(fake.parent(&["pids", "cpu"]).unwrap(), "slice");
+        for group in ["", "slice/"] {
+            assert_eq!(fake.read(&format!("{group}cgroup.subtree_control")), "+cpu\n", "{group}");
+        }
     }
 }

@@ -63,8 +63,8 @@ impl Engine {
     pub(crate) fn kill_now(&self, id: &ContainerId) -> Result<(), Error> {
         let status = self.running(id)?;
         if let Some(init) = open_process(&status.init)? {
-            // The first process takes its pid namespace with it. Frozen processes die too: the freezer lets
-            // SIGKILL through on cgroup2, and on v1 they are thawed by the kill.
+            // The first process takes its pid namespace with it. Frozen processes die by their group: it lets
+            // SIGKILL through on cgroup2, and thaws them on v1. It may be gone a moment later.
             match pidfd_send_signal(&init, Raw::KILL) {
                 Ok(()) | Err(rustix::io::Errno::SRCH) => {}
                 Err(error) => return Err(Error::io("kill")(error.into())),
@@ -72,7 +72,6 @@ impl Engine {
             let group = ControlGroup::open(status.cgroup2.as_deref(), &status.cgroup1);
             if status.paused {
                 group.kill()?;
-                group.thaw()?;
             }
         }
         self.settle(id, &status)

@@ -17,6 +17,11 @@ pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
+/// Where cargo puts what it builds.
+pub fn target_dir() -> PathBuf {
+    root().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
+}
+
 /// `cargo WORDS…` in the root of the checkout, by the cargo that runs this program.
 pub fn cargo(words: &[&str]) -> Command {
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -54,5 +59,5 @@ pub fn build_corral(release: bool) -> Result<PathBuf> {
     }
     run(&mut command)?;
     let directory = if release { "release" } else { "debug" };
-    Ok(root().join("target").join(target).join(directory).join("corral"))
+    Ok(target_dir().join(target).join(directory).join("corral"))
 }

@@ -18,6 +18,7 @@ mod setup;
 mod source;
 mod tally;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,9 @@ const VERBS: &[Verb] = &[
     ("demo", "build corral, pack examples/librarian and ask it a question", |_| demo::run().map(done)),
     ("test", "run every test; the last line is the count", |_| test::run()),
     ("check", "format, lints, repository rules and tests: all of CI", |_| check::run()),
+    ("vm", "the tests that make containers, on an older kernel in an emulated machine", |words| {
+        vm::run(words)
+    }),
     ("bench", "measure against the floor and the peers; arguments go to bench/", |words| {
         bench::run(words).map(done)
     }),

@@ -9,11 +9,14 @@ use anyhow::{Result, bail};
 
 use crate::cargo;
 
-/// Something that builds or tests need: what for, how it is found, and Debian's package with it.
-struct Need {
-    package: &'static str,
-    purpose: &'static str,
-    present: fn() -> bool,
+/// Something that builds or tests need.
+pub struct Need {
+    /// Debian's package with it.
+    pub package: &'static str,
+    /// What for.
+    pub purpose: &'static str,
+    /// How it is found.
+    pub present: fn() -> bool,
 }
 
 const NEEDS: &[Need] = &[
@@ -52,7 +55,12 @@ const NEEDS: &[Need] = &[
 /// Makes the machine ready, or fails with the line to type.
 pub fn run() -> Result<()> {
     rust_target()?;
-    let missing: Vec<&Need> = NEEDS.iter().filter(|need| !(need.present)()).collect();
+    ensure(NEEDS)
+}
+
+/// Installs what is missing, or fails with the line to type.
+pub fn ensure(needs: &[Need]) -> Result<()> {
+    let missing: Vec<&Need> = needs.iter().filter(|need| !(need.present)()).collect();
     if missing.is_empty() {
         return Ok(());
     }

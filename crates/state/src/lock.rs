@@ -1,4 +1,5 @@
 use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 
@@ -33,13 +34,13 @@ impl Layout {
         for _ in 0..100 {
             match std::fs::DirBuilder::new().mode(0o700).create(&dir) {
                 Ok(()) => {}
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(Error::io("make directory", &dir)(error)),
             }
             let file =
                 match OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path) {
                     Ok(file) => file,
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
                     Err(error) => return Err(Error::io("open", &path)(error)),
                 };
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -88,7 +89,26 @@ impl Layout {
     /// # Errors
     /// [`Error::Io`] when the directory cannot be removed.
     pub fn unlock(&self, lock: ContainerLock, id: &ContainerId) -> Result<(), Error> {
-        crate::remove_tree(&self.run(id))?;
+        let dir = self.run(id);
+        let entries = match std::fs::read_dir(&dir) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            entries => entries.map_err(Error::io("read", &dir))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(Error::io("read", &dir))?;
+            if entry.file_name() != "lock" {
+                crate::remove_tree(&entry.path())?;
+            }
+        }
+        // The lock's file goes last: from then on another command may make its own, and the directory is that
+        // command's to remove.
+        crate::remove_tree(&dir.join("lock"))?;
+        match std::fs::remove_dir(&dir) {
+            Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
+                return Err(Error::io("remove", &dir)(error));
+            }
+            _ => {}
+        }
         drop(lock);
         Ok(())
     }
@@ -102,6 +122,8 @@ impl AsFd for ContainerLock {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
 
     #[test]
@@ -119,5 +141,26 @@ mod tests {
         let lock = layout.lock(&id).expect("free again");
         drop(lock);
         assert!(!layout.is_locked(&id), "a dead holder holds nothing");
+    }
+
+    /// As commands do that meet at a container's end: each takes the lock and removes the directory.
+    #[test]
+    fn many_end_the_same_work_one_at_a_time() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let layout = Layout::new(dir.path().join("root"), dir.path().join("run"));
+        layout.prepare().expect("prepare");
+        let id = ContainerId::from_random([4; 32]);
+        let held = std::sync::atomic::AtomicBool::new(false);
+        let work = || {
+            for _ in 0..500 {
+                let Some(lock) = layout.try_lock(&id).expect("no error") else { continue };
+                assert!(!held.swap(true, Ordering::SeqCst), "two holders");
+                std::fs::write(layout.run(&id).join("status.json"), "").expect("the directory is there");
+                held.store(false, Ordering::SeqCst);
+                layout.unlock(lock, &id).expect("unlock");
+            }
+        };
+        std::thread::scope(|scope| drop([(); 4].map(|()| scope.spawn(work))));
+        assert!(!layout.run(&id).exists());
     }
 }

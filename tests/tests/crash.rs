@@ -1,10 +1,10 @@
 //! Killed at any moment: what is left, and whether the next command collects it.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use corral_tests::{Corral, eventually};
+use corral_tests::{Corral, Said, eventually};
 
 fn kill(pid: i64) {
     let ended = Command::new("kill").args(["-9", &pid.to_string()]).status().expect("kill");
@@ -124,11 +124,34 @@ fn twenty_containers_at_once_share_nothing() {
     let children: Vec<_> = (0..20)
         .map(|number| {
             let script = format!("echo {number} > /mine; sleep 0.05; exit $(cat /mine)");
-            (number, corral.spawn(&["run", "--rm", "busybox", "sh", "-c", &script]))
+            let mut command = corral.command(&["run", "--rm", "busybox", "sh", "-c", &script]);
+            (number, command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("corral runs"))
         })
         .collect();
-    for (number, mut child) in children {
-        assert_eq!(child.wait().expect("ended").code(), Some(number));
+    for (number, child) in children {
+        let said = Said::from(child.wait_with_output().expect("ended"));
+        assert_eq!((said.code, said.err.as_str()), (number, ""));
     }
     nothing_is_left(&corral);
+}
+
+#[test]
+fn an_ended_container_is_seen_as_ended_while_it_is_collected() {
+    let corral = Corral::new();
+    assert_eq!(corral.say(&["run", "--name", "ended", "busybox", "sh", "-c", "exit 3"]).code, 3);
+    let id = corral.inspect("ended")["Id"].as_str().expect("id").to_owned();
+    let dir = corral.run_root().join("containers").join(id);
+    eventually("it is collected", || !dir.exists());
+    // As a collector that takes its time.
+    std::fs::create_dir(&dir).expect("run directory");
+    let lock = dir.join("lock");
+    let mut collector =
+        Command::new("flock").arg(&lock).arg("cat").stdin(Stdio::piped()).spawn().expect("flock");
+    let locked =
+        || !Command::new("flock").arg("-n").arg(&lock).arg("true").status().expect("flock").success();
+    eventually("the lock is held", locked);
+    let state = corral.inspect("ended")["State"].clone();
+    drop(collector.stdin.take());
+    collector.wait().expect("ended");
+    assert_eq!((&state["Status"], &state["ExitCode"]), (&"exited".into(), &3.into()));
 }

@@ -84,18 +84,20 @@ impl Engine {
         let life = self.layout.life(id);
         let dir = self.layout.records(id, life);
         // The lock is looked at before and the exit record after: a container that ends in between is
-        // seen as exited, never as dead.
-        if self.layout.is_locked(id) {
+        // seen as exited, never as dead. The record alone decides: a start removes it first, and whoever
+        // holds the lock beside it collects what the container used.
+        let locked = self.layout.is_locked(id);
+        if let Some(exit) = self.exit(id)? {
+            return Ok(State::Exited(exit));
+        }
+        if locked {
             return Ok(match read_record::<Status>(&self.layout.run(id).join("status.json"))? {
                 Some(status) if status.paused => State::Paused(status),
                 Some(status) => State::Running(status),
                 None => State::Busy,
             });
         }
-        match self.exit(id)? {
-            Some(exit) => Ok(State::Exited(exit)),
-            None if life == Life::Passing || dir.join("started").exists() => Ok(State::Dead),
-            None => Ok(State::Created),
-        }
+        let dead = life == Life::Passing || dir.join("started").exists();
+        Ok(if dead { State::Dead } else { State::Created })
     }
 }

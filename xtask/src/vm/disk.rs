@@ -19,6 +19,9 @@ const SIZE: &str = "2G";
 
 const BUSYBOX: &str = "/bin/busybox";
 
+/// What tests start and busybox lacks.
+const UTIL_LINUX: [&str; 2] = ["/usr/bin/script", "/usr/bin/flock"];
+
 /// The packages whose tests run on the machine: those that make containers.
 const TESTED: [&str; 4] = ["--package", "corral-runtime", "--package", "corral-tests"];
 
@@ -51,7 +54,9 @@ pub fn make(dir: &Path, kernel: &Kernel) -> Result<Media> {
     for program in programs {
         strip(&program.built, &root.join("tests").join(&program.place))?;
     }
-    with_libraries(Path::new("/usr/bin/script"), &root)?;
+    for program in UTIL_LINUX {
+        with_libraries(Path::new(program), &root)?;
+    }
     let mut make = Command::new(MKE2FS);
     make.args(["-q", "-F", "-t", "ext4", "-E", "root_owner=0:0", "-d"]).arg(&root);
     cargo::run(make.arg(&media.disk).arg(SIZE))?;

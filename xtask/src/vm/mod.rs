@@ -41,6 +41,11 @@ const NEEDS: &[Need] = &[
         purpose: "script, which gives tests a terminal",
         present: || runs("script", "--version"),
     },
+    Need {
+        package: "util-linux",
+        purpose: "flock, by which tests hold a lock",
+        present: || runs("flock", "--version"),
+    },
 ];
 
 /// Boots the machines that are named, or all, and says how many tests held on each.

@@ -69,7 +69,7 @@ impl Inside<'_> {
         attach::pivot(launch, detached.root.as_fd())?;
         take_streams(&self.io, terminal.as_ref())?;
         let program = Program::of(&launch.process)?;
-        let last = confine::drop_privileges(&launch.process, &launch.confinement)?;
+        let last = confine::drop_privileges(&launch.process, &launch.confinement, launch.network)?;
         confine::enter_workdir(&launch.process)?;
         Ok(Step { program, last, terminal })
     }

@@ -8,8 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use corral_policy::{confinement, judge_launch};
 use corral_runtime::seccomp::{Arch, compile};
-use corral_spec::ProfileName;
 use corral_spec::record::Cgroup;
+use corral_spec::{NetworkMode, ProfileName};
 use support::{Bench, path};
 
 /// A bench whose launch is confined by a profile, as its judge demands.
@@ -112,4 +112,25 @@ fn a_fork_bomb_ends_at_the_tasks_limit() {
     let lines = bench.lines();
     let forked: u32 = lines[0].split(' ').next().and_then(|count| count.parse().ok()).expect("a count");
     assert!((400..512).contains(&forked), "{forked} of 512");
+}
+
+#[test]
+fn the_host_s_abstract_sockets_are_out_of_reach() {
+    use std::os::linux::net::SocketAddrExt;
+    let name = format!("corral-canary-{}", std::process::id());
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+    let _canary = std::os::unix::net::UnixListener::bind_addr(&address).unwrap();
+    // Another network namespace has other abstract names.
+    assert_eq!(under(ProfileName::Standard, &format!("knock {name}")).lines(), ["errno 111"]);
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let version: Vec<u32> = release.split(['.', '-']).take(2).map(|part| part.parse().unwrap()).collect();
+    if version < vec![6, 12] {
+        println!(
+            "SKIP: attacks::the_host_s_abstract_sockets_are_out_of_reach: Landlock scopes sockets since Linux 6.12"
+        );
+        return;
+    }
+    let mut bench = under(ProfileName::Standard, &format!("knock {name}"));
+    bench.launch.network = NetworkMode::Host;
+    assert_eq!(bench.lines(), ["errno 1"]);
 }

@@ -55,8 +55,8 @@ pub(super) fn landlock(_: &Ground) -> Result<String, Failure> {
         |_| Ok(()),
         || {
             set_no_new_privs(true).map_err(at("set no_new_privs"))?;
-            let domain =
-                Landlock::scoped().map_err(at("make a Landlock domain that scopes sockets and signals"))?;
+            let domain = Landlock::scoped(Landlock::ABSTRACT_UNIX_SOCKETS | Landlock::SIGNALS)
+                .map_err(at("make a Landlock domain that scopes sockets and signals"))?;
             domain.restrict_self().map_err(at("enter a Landlock domain"))?;
             // The parent is outside: even the null signal to it is refused now.
             let parent = rustix::process::getppid().ok_or_else(|| Failure::no_effect("know the parent"))?;

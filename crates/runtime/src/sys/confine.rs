@@ -38,12 +38,15 @@ pub(crate) fn landlock_abi() -> Option<i64> {
 pub(crate) struct Landlock(OwnedFd);
 
 impl Landlock {
-    /// A ruleset that scopes abstract unix sockets and signals to the domain (ABI 6).
-    pub(crate) fn scoped() -> io::Result<Self> {
-        const ABSTRACT_UNIX_SOCKET: u64 = 1;
-        const SIGNAL: u64 = 2;
+    /// LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET
+    pub(crate) const ABSTRACT_UNIX_SOCKETS: u64 = 1;
+    /// LANDLOCK_SCOPE_SIGNAL
+    pub(crate) const SIGNALS: u64 = 2;
+
+    /// A ruleset that keeps the domain to its own abstract unix sockets, signals, or both (ABI 6).
+    pub(crate) fn scoped(scopes: u64) -> io::Result<Self> {
         // handled_access_fs, handled_access_net, scoped (linux/landlock.h)
-        let attr: [u64; 3] = [0, 0, ABSTRACT_UNIX_SOCKET | SIGNAL];
+        let attr: [u64; 3] = [0, 0, scopes];
         // SAFETY: the attribute lives across the call and its size is given.
         let fd = check(unsafe {
             libc::syscall(libc::SYS_landlock_create_ruleset, attr.as_ptr(), size_of_val(&attr), 0)

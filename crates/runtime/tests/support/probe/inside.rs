@@ -35,6 +35,7 @@ fn one(words: &[&str]) -> Option<u8> {
         ["fork", count] => println!("{} forked", fork(count.parse().ok()?)),
         ["eat", megabytes] => eat(megabytes.parse().ok()?),
         ["dial"] => say(dial()),
+        ["knock", name] => say(knock(name)),
         ["tty"] => println!("tty {}", rustix::termios::isatty(std::io::stdout().as_fd())),
         ["orphan"] => orphan(),
         ["leave"] => drop(Command::new("/bin/probe").args(["say", "left"]).spawn()),
@@ -117,6 +118,13 @@ fn dial() -> std::io::Result<String> {
 }
 
 /// Leaves a grandchild behind whose parent is gone, and waits until process 1 has it.
+/// Connects to an abstract unix socket.
+fn knock(name: &str) -> std::io::Result<String> {
+    use std::os::linux::net::SocketAddrExt;
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+    std::os::unix::net::UnixStream::connect_addr(&address).map(|_| "connected".to_owned())
+}
+
 fn orphan() {
     let mut middle = Command::new("/bin/probe").args(["leave"]).spawn().expect("spawn");
     middle.wait().expect("wait");

@@ -52,10 +52,23 @@ const NEEDS: &[Need] = &[
     },
 ];
 
+/// What the tests need beside that.
+const TESTS_NEED: &[Need] = &[Need {
+    package: "skopeo",
+    purpose: "the client that reads and writes images in the tests",
+    present: || runs("skopeo", "--version"),
+}];
+
 /// Makes the machine ready, or fails with the line to type.
 pub fn run() -> Result<()> {
     rust_target()?;
     ensure(NEEDS)
+}
+
+/// As [`run`], for the tests too.
+pub fn for_tests() -> Result<()> {
+    run()?;
+    ensure(TESTS_NEED)
 }
 
 /// Installs what is missing, or fails with the line to type.

@@ -13,7 +13,7 @@ use crate::{cargo, librarian, setup};
 
 /// Runs all tests; the exit code says whether all held, and nothing is said after the count.
 pub fn run() -> Result<ExitCode> {
-    setup::run()?;
+    setup::for_tests()?;
     let corral = cargo::build_corral(false)?;
     let mut tally = Tally::default();
     let target = cargo::target();

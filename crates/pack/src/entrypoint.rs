@@ -109,12 +109,7 @@ mod tests {
     use super::*;
 
     fn check(files: &[(&str, &str)], expect: &str) {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let root = dir.path().canonicalize().expect("canonical");
-        for (path, text) in files {
-            std::fs::create_dir_all(root.join(path).parent().expect("parent")).expect("made");
-            std::fs::write(root.join(path), text).expect("written");
-        }
+        let (_dir, root) = crate::files::written(files);
         let scan = Scan::of(&root).expect("scanned");
         let shown = match Project::detect(&root, &scan).and_then(|project| of(&project, &scan)) {
             Ok(words) => words.join(" "),

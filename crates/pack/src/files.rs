@@ -66,3 +66,15 @@ pub(crate) fn read_project_file(dir: &Path, name: &str, limit: u64) -> Result<Op
     file.read_exact_at(&mut bytes, 0).map_err(Error::io("read", &path))?;
     String::from_utf8(bytes).map(Some).map_err(|_| bad("is not UTF-8"))
 }
+
+/// Test input: a directory that holds these files, and its canonical path.
+#[cfg(test)]
+pub(crate) fn written(files: &[(&str, &str)]) -> (tempfile::TempDir, std::path::PathBuf) {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let root = dir.path().canonicalize().expect("canonical");
+    for (path, text) in files {
+        std::fs::create_dir_all(root.join(path).parent().expect("parent")).expect("made");
+        std::fs::write(root.join(path), text).expect("written");
+    }
+    (dir, root)
+}

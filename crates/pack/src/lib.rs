@@ -24,6 +24,7 @@
 #![forbid(unsafe_code)]
 
 mod base;
+mod base64;
 mod client;
 mod code;
 mod config;

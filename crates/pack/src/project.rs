@@ -250,12 +250,7 @@ mod tests {
     use super::*;
 
     fn check(files: &[(&str, &str)], expect: &str) {
-        let dir = tempfile::tempdir().expect("temporary directory");
-        let root = dir.path().canonicalize().expect("canonical");
-        for (path, text) in files {
-            std::fs::create_dir_all(root.join(path).parent().expect("parent")).expect("made");
-            std::fs::write(root.join(path), text).expect("written");
-        }
+        let (_dir, root) = crate::files::written(files);
         let shown = match Scan::of(&root).and_then(|scan| Project::detect(&root, &scan)) {
             Ok(project) => format!("{:?} {:?}", project.kind, project.settings),
             Err(error) => error.to_string(),

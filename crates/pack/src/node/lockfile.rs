@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::base64::{Alphabet, decode};
 use crate::debian::Architecture;
 
 /// A package at its place.
@@ -187,25 +188,7 @@ pub(super) fn commands(name: &str, bin: Option<&Value>) -> Option<Vec<(String, S
 /// The 64 bytes of `sha512-BASE64`, the first of several hashes.
 pub(super) fn sha512(integrity: &str) -> Option<[u8; 64]> {
     let text = integrity.split_whitespace().find_map(|hash| hash.strip_prefix("sha512-"))?;
-    let text = text.strip_suffix("==")?;
-    let (mut out, mut word, mut bits) = (Vec::with_capacity(64), 0_u32, 0);
-    for b in text.bytes() {
-        let digit = match b {
-            b'A'..=b'Z' => b - b'A',
-            b'a'..=b'z' => b - b'a' + 26,
-            b'0'..=b'9' => b - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        word = (word << 6 | u32::from(digit)) & 0xffff;
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            out.push((word >> bits & 0xff) as u8);
-        }
-    }
-    out.try_into().ok()
+    decode(text, Alphabet::Standard)
 }
 
 #[cfg(test)]

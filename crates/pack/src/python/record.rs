@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use crate::Error;
+use crate::base64::{Alphabet, decode, encode};
 use crate::tree::{Content, Node, NodeKind};
 
 /// What a row says of a file's contents.
@@ -34,7 +35,9 @@ impl Row {
     /// [`Error::Io`] if staged contents cannot be read.
     pub fn of(path: &Path, node: &Node, site: &Path) -> Result<Self, Error> {
         let hash = match &node.kind {
-            NodeKind::File(content) => format!("sha256={},{}", base64(&hash_of(content)?), node.size()),
+            NodeKind::File(content) => {
+                format!("sha256={},{}", encode(&hash_of(content)?, Alphabet::UrlSafe), node.size())
+            }
             _ => ",".to_owned(),
         };
         Ok(Self { path: relative(path, site), hash })
@@ -107,7 +110,7 @@ pub fn parse(text: &str) -> Result<BTreeMap<String, Hash>, String> {
         let hash = match hash.split_once('=') {
             None if hash.is_empty() => Hash::None,
             Some(("sha256", encoded)) => {
-                Hash::Sha256(unbase64(encoded).ok_or_else(|| fail("the hash is malformed"))?)
+                Hash::Sha256(decode(encoded, Alphabet::UrlSafe).ok_or_else(|| fail("the hash is malformed"))?)
             }
             _ => return Err(fail("only sha256 is known")),
         };
@@ -138,57 +141,13 @@ fn split_path(line: &str) -> Option<(String, &str)> {
     }
 }
 
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-
-/// URL-safe base64 without padding (RFC 4648, section 5), as RECORD uses it.
-pub(super) fn base64(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let mut word = [0; 4];
-        word[1..=chunk.len()].copy_from_slice(chunk);
-        let word = u32::from_be_bytes(word);
-        for digit in 0..=chunk.len() {
-            out.push(ALPHABET[(word >> (18 - 6 * digit) & 63) as usize] as char);
-        }
-    }
-    out
-}
-
-fn unbase64(text: &str) -> Option<[u8; 32]> {
-    let text = text.trim_end_matches('=');
-    if text.len() != 43 {
-        return None;
-    }
-    let (mut out, mut word, mut bits) = (Vec::with_capacity(32), 0_u32, 0);
-    for b in text.bytes() {
-        let digit = ALPHABET.iter().position(|a| *a == b)?;
-        word = (word << 6 | digit as u32) & 0xff_ffff;
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            out.push((word >> bits & 0xff) as u8);
-        }
-    }
-    out.try_into().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn base64_agrees_with_itself_and_the_rfc() {
-        assert_eq!(base64(b"foobar"), "Zm9vYmFy");
-        assert_eq!(base64(b"fo"), "Zm8");
-        let hash: [u8; 32] = Sha256::digest(b"x").into();
-        assert_eq!(unbase64(&base64(&hash)), Some(hash));
-        assert_eq!(unbase64("short"), None);
-        assert_eq!(unbase64(&"!".repeat(43)), None);
-    }
-
-    #[test]
     fn parses_rows() {
-        let encoded = base64(&Sha256::digest(b"x"));
+        let encoded = encode(&Sha256::digest(b"x"), Alphabet::UrlSafe);
         let rows = parse(&format!("a/b.py,sha256={encoded},1\n\"c,\"\"d\",sha256={encoded},1\nR,,\n"))
             .expect("valid");
         assert_eq!(rows.keys().map(String::as_str).collect::<Vec<_>>(), ["R", "a/b.py", "c,\"d"]);

@@ -2,6 +2,8 @@
 
 use sha2::{Digest as _, Sha256};
 
+use crate::base64::{Alphabet, encode};
+
 use super::zip_writer::{ZipFile, write};
 
 /// A wheel under construction.
@@ -39,7 +41,7 @@ impl TestWheel {
     }
 
     fn list(&mut self, name: &str, bytes: &[u8]) {
-        let hash = super::record::base64(&Sha256::digest(bytes));
+        let hash = encode(&Sha256::digest(bytes), Alphabet::UrlSafe);
         self.record.push_str(&format!("{name},sha256={hash},{}\n", bytes.len()));
     }
 

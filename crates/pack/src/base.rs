@@ -22,10 +22,13 @@ const BASE_VERSION: u32 = 1;
 const MAX_MANIFEST: u64 = 64 << 20;
 
 /// A base, before it is built.
+#[derive(Clone)]
 pub(crate) struct Base<'a> {
     pub options: &'a PackOptions,
     pub request: Request,
     pub progress: &'a dyn Fn(Progress),
+    /// The section of agent.lock that is about it.
+    pub section: &'static str,
 }
 
 impl Base<'_> {
@@ -38,7 +41,10 @@ impl Base<'_> {
             Some(old) if !self.options.upgrade && old.answers(&self.request) => Ok(old.clone()),
             Some(_) if !self.options.upgrade => Err(Error::lock(
                 crate::lock::FILE,
-                "section base does not cover the suite, architecture and packages asked for now: run `corral pack --upgrade`",
+                format!(
+                    "section {} does not cover the suite, architecture and packages asked for now: run `corral pack --upgrade`",
+                    self.section
+                ),
             )),
             _ => {
                 let mirror = self.mirror()?;
@@ -58,11 +64,7 @@ impl Base<'_> {
     /// # Errors
     /// [`Error::Debian`] or [`Error::Image`].
     pub(crate) fn push(&self, layers: &mut Layers<'_>, lock: &BaseLock) -> Result<Digest, Error> {
-        let locked =
-            serde_json::to_string(lock).map_err(|error| Error::lock(crate::lock::FILE, error.to_string()))?;
-        let extra =
-            format!("{:?} {:?} {:?}", self.request.omit, self.request.users, self.request.directories);
-        let key = layers::key(&["base", &BASE_VERSION.to_string(), &locked, &extra]);
+        let key = self.key(lock)?;
         layers.push(&LayerId { kind: "pack-base", key, name: "base", time: PACKAGE_TIME }, || {
             let cache = debian::Cache::open(&self.options.cache.join("debian"))?;
             let mirror = self.mirror()?;
@@ -73,6 +75,18 @@ impl Base<'_> {
             manifest.put(&mut tree);
             Ok(tree)
         })
+    }
+
+    /// What the layer is known by: everything that goes into it.
+    ///
+    /// # Errors
+    /// [`Error::Lock`].
+    pub(crate) fn key(&self, lock: &BaseLock) -> Result<Digest, Error> {
+        let locked =
+            serde_json::to_string(lock).map_err(|error| Error::lock(crate::lock::FILE, error.to_string()))?;
+        let extra =
+            format!("{:?} {:?} {:?}", self.request.omit, self.request.users, self.request.directories);
+        Ok(layers::key(&["base", &BASE_VERSION.to_string(), &locked, &extra]))
     }
 
     fn mirror(&self) -> Result<Mirror, Error> {

@@ -90,6 +90,18 @@ pub enum Error {
         /// The last lines it wrote.
         stderr: String,
     },
+    /// A package's own code, run confined, did not give what it is there for.
+    #[error("{package}: {act} failed: {said}; {way_out}")]
+    Package {
+        /// The package, with its version.
+        package: String,
+        /// `building its wheel from source`, `its install script`.
+        act: String,
+        /// The last lines that it wrote.
+        said: String,
+        /// What to do.
+        way_out: String,
+    },
 }
 
 impl Error {
@@ -123,6 +135,7 @@ impl Error {
             Self::Client { .. } => ErrorKind::Unavailable,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Step { .. } => ErrorKind::Internal,
+            Self::Package { .. } => ErrorKind::Invalid,
         }
     }
 }

@@ -25,6 +25,7 @@
 
 mod base;
 mod base64;
+mod build_base;
 mod client;
 mod code;
 mod config;
@@ -33,6 +34,7 @@ mod elf;
 mod entrypoint;
 mod error;
 mod files;
+mod http;
 mod layers;
 mod lock;
 mod manifest;
@@ -47,6 +49,7 @@ mod request;
 mod scan;
 mod settings;
 mod step;
+mod tarball;
 mod tools;
 mod tree;
 mod unchanged;

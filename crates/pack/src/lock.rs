@@ -6,6 +6,8 @@
 //! [base]                        debian::BaseLock: suite, InRelease hashes, every .deb with version and sha256
 //! [python]                      version, inputs (hash of what was pinned or asked for)
 //! [[python.wheels]]             name, version, file, sha256
+//! [[python.sdists]]             the same, and the wheels that its build requires
+//! [build]                       debian::BaseLock: what foreign code is built in, where that is not the base
 //! [node]                        runtime and integrity, where Debian's nodejs is too old
 //! ```
 //!
@@ -31,6 +33,7 @@ const MAX_LOCK: u64 = 16 << 20;
 pub(crate) struct Lock {
     pub epoch: Option<u64>,
     pub base: Option<BaseLock>,
+    pub build: Option<BaseLock>,
     pub python: Option<PythonLock>,
     pub node: Option<NodeLock>,
     others: toml::Table,
@@ -46,6 +49,29 @@ pub(crate) struct PythonLock {
     pub inputs: Digest,
     /// The wheels, by name.
     pub wheels: Vec<LockedWheel>,
+    /// The source distributions to build, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sdists: Vec<LockedSdist>,
+}
+
+/// A source distribution of a [`PythonLock`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LockedSdist {
+    /// Normalised name.
+    pub name: String,
+    /// Version.
+    pub version: String,
+    /// File name.
+    pub file: String,
+    /// SHA-256 of the file.
+    pub sha256: Digest,
+    /// Address that the project's own lock names, for where the user's indexes do not have the file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<String>,
+    /// The wheels that its build requires, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub requires: Vec<LockedWheel>,
 }
 
 /// A wheel of a [`PythonLock`].
@@ -91,7 +117,11 @@ impl Lock {
 
     /// Whether nothing is locked by anybody.
     pub(crate) fn is_empty(&self) -> bool {
-        self.base.is_none() && self.python.is_none() && self.node.is_none() && self.others.is_empty()
+        self.base.is_none()
+            && self.build.is_none()
+            && self.python.is_none()
+            && self.node.is_none()
+            && self.others.is_empty()
     }
 
     fn parse(text: &str) -> Result<Self, Error> {
@@ -106,6 +136,7 @@ impl Lock {
         Ok(Self {
             epoch: section(&mut others, "epoch")?,
             base: section(&mut others, "base")?,
+            build: section(&mut others, "build")?,
             python: section(&mut others, "python")?,
             node: section(&mut others, "node")?,
             others,
@@ -121,6 +152,7 @@ impl Lock {
         };
         put("epoch", value(self.epoch.as_ref())?);
         put("base", value(self.base.as_ref())?);
+        put("build", value(self.build.as_ref())?);
         put("python", value(self.python.as_ref())?);
         put("node", value(self.node.as_ref())?);
         let body = toml::to_string(&table).map_err(|error| Error::lock(FILE, error.to_string()))?;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::debian::Base;
-use crate::lock::LockedWheel;
+use crate::lock::{LockedSdist, LockedWheel};
 use crate::tree::{Node, NodeKind, Tree};
 
 /// The directory of the lists.
@@ -92,6 +92,20 @@ impl Manifest {
             sha256: Some(wheel.sha256.hex()),
             integrity: None,
             source: Some(wheel.file.clone()),
+            files: files(tree),
+        });
+    }
+
+    /// Adds the installed files of a wheel that was built of a source distribution.
+    pub(crate) fn add_sdist(&mut self, sdist: &LockedSdist, tree: &Tree) {
+        self.packages.push(Package {
+            kind: "sdist".into(),
+            name: sdist.name.clone(),
+            version: sdist.version.clone(),
+            architecture: None,
+            sha256: Some(sdist.sha256.hex()),
+            integrity: None,
+            source: Some(sdist.file.clone()),
             files: files(tree),
         });
     }

@@ -5,9 +5,10 @@ use corral_image::Store;
 use corral_spec::{Digest, ImageRef};
 
 use crate::base::{self, Base};
+use crate::build_base::BuildBase;
 use crate::code::{self, APP, Selection};
 use crate::config;
-use crate::debian::Suite;
+use crate::debian::{BaseLock, Suite};
 use crate::entrypoint;
 use crate::layers::{self, LayerId, Layers};
 use crate::lock::Lock;
@@ -117,6 +118,7 @@ impl Packing<'_> {
         let selection = Selection::of(self.scan, &project.settings, ignore.as_deref(), &options.directory)?;
         let old = Lock::read(&options.directory)?;
         let (lock, base, environment) = self.lock(&old)?;
+        let build = self.build_base(base.as_ref(), &lock, lock.build.clone());
         let epoch = options.epoch.or(lock.epoch).unwrap_or(0);
         let mut layers = Layers::new(self.store, self.progress);
         let bottom = match (&base, &lock.base) {
@@ -126,7 +128,8 @@ impl Packing<'_> {
         let mut compiler = None;
         match (&project.kind, &environment) {
             (Kind::Python(_), Some(environment)) => {
-                compiler = Some(self.push_python(&mut layers, bottom, environment, &lock)?);
+                let ground = (bottom, build.as_ref());
+                compiler = Some(self.push_python(&mut layers, ground, environment, &lock)?);
             }
             (Kind::Node(node), _) => node.push(&mut layers, &lock, options)?,
             _ => {}
@@ -158,20 +161,21 @@ impl Packing<'_> {
     fn lock<'s>(&'s self, old: &Lock) -> Result<(Lock, Option<Base<'s>>, Option<Environment>), Error> {
         let mut lock = old.clone();
         if !self.project.needs_base() && self.options.packages.is_empty() {
-            (lock.base, lock.python, lock.node) = (None, None, None);
+            (lock.base, lock.build, lock.python, lock.node) = (None, None, None, None);
             if lock.is_empty() {
                 lock.epoch = None;
             }
             return Ok((lock, None, None));
         }
         let request = crate::request::of(self.options, self.project, old)?;
-        let base = Base { options: self.options, request, progress: self.progress };
+        let base = Base { options: self.options, request, progress: self.progress, section: "base" };
         let locked = base.lock(old.base.as_ref())?;
         if lock.epoch.is_none() || old.base.as_ref() != Some(&locked) {
             lock.epoch = locked.sources.iter().filter_map(|source| config::seconds(&source.date)).max();
         }
         let mut environment = None;
-        lock.python = None;
+        (lock.python, lock.build) = (None, None);
+        let build = BuildBase::new(&base, &locked, &self.project.settings.build_packages, old.build.clone());
         if let Kind::Python(python) = &self.project.kind {
             let found = python::environment_of(&locked)?;
             python.check_version(&found)?;
@@ -183,7 +187,11 @@ impl Packing<'_> {
                     "requirements.txt: {option:?} is not obeyed: your own configuration decides where packages come from"
                 )));
             }
-            lock.python = Some(python.lock(&fetcher, old.python.as_ref(), self.options.upgrade)?);
+            let packages = python.lock(&fetcher, &build, old.python.as_ref(), self.options.upgrade)?;
+            if !packages.sdists.is_empty() {
+                lock.build = build.section()?;
+            }
+            lock.python = Some(packages);
             environment = Some(found);
         }
         if let Kind::Node(node) = &self.project.kind {
@@ -191,6 +199,17 @@ impl Packing<'_> {
         }
         lock.base = Some(locked);
         Ok((lock, Some(base), environment))
+    }
+
+    /// What foreign code is built in, if there is a base to build upon.
+    fn build_base<'s>(
+        &self,
+        base: Option<&Base<'s>>,
+        lock: &Lock,
+        old: Option<BaseLock>,
+    ) -> Option<BuildBase<'s>> {
+        let (base, locked) = (base?, lock.base.as_ref()?);
+        Some(BuildBase::new(base, locked, &self.project.settings.build_packages, old))
     }
 
     fn tools(&self, suite: Suite) -> Tools<'_> {
@@ -204,7 +223,7 @@ impl Packing<'_> {
     }
 
     fn fetcher<'s>(&'s self, environment: &'s Environment, tools: &'s Tools<'s>) -> Fetcher<'s> {
-        Fetcher { cache: &self.options.cache, project: &self.options.directory, environment, tools }
+        Fetcher::new(&self.options.cache, &self.options.directory, environment, tools)
     }
 
     /// Puts the bytecode of the standard library and the wheels on top of the base; gives the compiler for
@@ -212,7 +231,7 @@ impl Packing<'_> {
     fn push_python<'s>(
         &'s self,
         layers: &mut Layers<'_>,
-        base: Digest,
+        (base, build): (Digest, Option<&BuildBase<'s>>),
         environment: &'s Environment,
         lock: &Lock,
     ) -> Result<Compiler<'s>, Error> {
@@ -234,6 +253,9 @@ impl Packing<'_> {
         installation.push_stdlib(layers, self.store, &base, &library)?;
         if let Some(python) = &lock.python {
             installation.push_wheels(layers, python)?;
+            if let Some(build) = build {
+                installation.push_sdists(layers, &python.sdists, build)?;
+            }
         }
         Ok(installation.compiler)
     }

@@ -16,6 +16,8 @@ pub(crate) struct Settings {
     pub suite: Option<String>,
     /// Debian packages in addition to what the project's kind needs.
     pub packages: Vec<String>,
+    /// Debian packages that foreign code is built with, and that are not in the image.
+    pub build_packages: Vec<String>,
     /// Debian packages that must not come in as dependencies.
     pub omit: Vec<String>,
     /// Users of the image.
@@ -38,9 +40,10 @@ pub(crate) struct Settings {
     pub skip_scripts: Vec<String>,
 }
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "suite",
     "packages",
+    "build-packages",
     "omit",
     "users",
     "directories",
@@ -71,6 +74,7 @@ impl Settings {
         match key {
             "suite" => self.suite = Some(string(value)?.to_owned()),
             "packages" => self.packages = strings(value)?,
+            "build-packages" => self.build_packages = strings(value)?,
             "omit" => self.omit = strings(value)?,
             "users" => self.users = parsed(value)?,
             "directories" => self.directories = parsed(value)?,

@@ -30,19 +30,20 @@ pub(crate) struct Tools<'a> {
 }
 
 impl Tools<'_> {
-    /// Runs Debian's pip; `work` is the only directory that it can write to, by the same path as outside.
+    /// Runs Debian's pip and gives what it printed; `work` is the only directory that it can write to, by the
+    /// same path as outside.
     ///
     /// # Errors
     /// [`Error::Client`] with the last lines that it wrote; what building its container gives.
-    pub(crate) fn pip(&self, arguments: &[OsString], work: &Path) -> Result<(), Error> {
+    pub(crate) fn pip(&self, arguments: &[OsString], work: &Path) -> Result<Vec<u8>, Error> {
         let mut request = Request::new(self.suite);
         request.python = true;
         request.packages = vec!["python3-pip".into()];
-        let base = Base { options: self.options, request, progress: self.progress };
+        let base = Base { options: self.options, request, progress: self.progress, section: "tools" };
         let lock = base.lock(None)?;
         let mut layers = Layers::new(self.store, self.progress);
         let layer = base.push(&mut layers, &lock)?;
-        (self.progress)(Progress::Phase("fetching wheels with Debian's pip, confined".into()));
+        (self.progress)(Progress::Phase("running Debian's pip, confined".into()));
         let mut argv =
             vec![format!("/usr/bin/python{}", self.suite.python_version()), "-m".into(), "pip".into()];
         argv.extend(arguments.iter().map(|word| word.to_string_lossy().into_owned()));
@@ -52,7 +53,7 @@ impl Tools<'_> {
         let step = Step { layers: vec![layer], argv, env, mounts, workdir: "/".into(), host_network: true };
         let outcome = self.engine.run_step(&step)?;
         match outcome.code {
-            0 => Ok(()),
+            0 => Ok(outcome.stdout),
             _ => Err(Error::Client { client: "Debian's pip".into(), reason: last_lines(&outcome.stderr) }),
         }
     }

@@ -9,11 +9,11 @@ use liblzma::read::XzDecoder;
 use liblzma::stream::Stream;
 use sha2::{Digest as _, Sha256};
 
-use super::http::Client;
 use super::index::{self, Index};
 use super::release::{Expect, Release, Vouched};
 use super::suite::Archive;
 use super::{Cache, Error, Keyring, LockedSource, Mirror, Request};
+use crate::http::Client;
 
 /// Debian's largest are below 200 kB.
 const INRELEASE_LIMIT: u64 = 4 << 20;
@@ -44,7 +44,7 @@ impl Opener<'_> {
         let bases = self.mirror.bases(archive);
         let urls: Vec<_> =
             bases.iter().map(|base| base.join(&format!("dists/{codename}/InRelease"))).collect();
-        let bytes = self.client.get(&urls, INRELEASE_LIMIT)?;
+        let bytes = self.client.get::<Error>(&urls, INRELEASE_LIMIT)?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let expect = Expect { codename: &codename, now, allow_expired: self.request.allow_expired };
         let release = Release::verify(&bytes, &expect, self.keyring)?;
@@ -77,7 +77,7 @@ impl Opener<'_> {
             }
             urls.push(base.join(&format!("dists/{suite}/{name}")));
         }
-        let packed = self.client.get(&urls, vouched.size)?;
+        let packed = self.client.get::<Error>(&urls, vouched.size)?;
         check(&packed, &vouched, || format!("{name} of {suite}"))?;
         let bad = |reason: String| malformed("Packages", reason);
         let stream = Stream::new_stream_decoder(XZ_MEMORY, 0).map_err(|error| bad(error.to_string()))?;

@@ -3,6 +3,8 @@ use std::path::PathBuf;
 
 use corral_spec::{Digest, ErrorKind};
 
+use crate::http::Unfetched;
+
 /// Why a base could not be built. Each message names the thing, the cause and the way out.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -230,6 +232,16 @@ impl Error {
             | Self::Fetch { .. }
             | Self::NotOffered { .. }
             | Self::Cache { .. } => ErrorKind::Unavailable,
+        }
+    }
+}
+
+impl From<Unfetched> for Error {
+    fn from(unfetched: Unfetched) -> Self {
+        match unfetched {
+            Unfetched::Broken { url, reason } => Self::Fetch { url, reason },
+            Unfetched::Status { url, status } => Self::Missing { url, status },
+            Unfetched::NoAddress => Self::Fetch { url: "mirror".into(), reason: "none is configured".into() },
         }
     }
 }

@@ -10,9 +10,9 @@ use corral_spec::Digest;
 use sha2::{Digest as _, Sha256};
 
 use super::cache::persist;
-use super::http::{Client, Failure, broken_off};
 use super::suite::Archive;
 use super::{BaseLock, Cache, DebFile, Error, LockedPackage, Mirror, OnProgress, Progress};
+use crate::http::{Client, Failure, broken_off};
 
 /// Mirrors answer small files slowly; more at once hides that.
 const THREADS: usize = 6;
@@ -92,7 +92,7 @@ impl Job<'_> {
             Archive::ALL.into_iter().find(|archive| archive.codename(self.lock.suite) == package.source);
         let archive = archive.unwrap_or(Archive::Main);
         let urls: Vec<_> = self.mirror.bases(archive).iter().map(|base| base.join(&package.path)).collect();
-        let client = self.client.get_or_init(|| Client::new(self.mirror));
+        let client = self.client.get_or_init(|| self.mirror.client());
         let fetched = client.fetch(&urls, package.size, |url, body| self.receive(package, path, url, body));
         fetched.map_err(|error| match error {
             Error::Missing { status: 404 | 410, .. } => Error::NotOffered {
@@ -110,7 +110,7 @@ impl Job<'_> {
         path: &Path,
         url: &str,
         body: &mut dyn Read,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Failure<Error>> {
         let mut staged = self.cache.stage().map_err(Failure::Final)?;
         let mut hash = Sha256::new();
         let (mut size, mut buffer) = (0, vec![0; 128 << 10]);

@@ -37,7 +37,6 @@ mod elf;
 mod error;
 mod fetch;
 mod fixup;
-mod http;
 mod index;
 mod keyring;
 mod ldcache;
@@ -70,7 +69,6 @@ use std::path::PathBuf;
 
 use crate::tree::Tree;
 use archive::Opener;
-use http::Client;
 use index::Index;
 use suite::Archive;
 
@@ -151,7 +149,7 @@ pub fn resolve(
     cache: &Cache,
     progress: OnProgress,
 ) -> Result<BaseLock, Error> {
-    let client = Client::new(mirror);
+    let client = mirror.client();
     let opener = Opener { request, mirror, keyring, cache, client: &client };
     let opened = std::thread::scope(|scope| {
         let open = |archive: Archive| {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::suite::Archive;
 use super::{Error, Suite, aptconf, deb822};
+use crate::http::{Client, Route, redacted};
 
 /// Names that Debian gives its releases' archives; others are not Debian's, or not a release.
 const RELEASES: [&str; 7] = ["stable", "oldstable", "bullseye", "bookworm", "trixie", "forky", "testing"];
@@ -23,7 +24,7 @@ pub struct Mirror {
     /// For its `-security`.
     security: Vec<Address>,
     /// The host's apt proxy, if the environment names none.
-    pub(super) apt_proxy: Option<String>,
+    apt_proxy: Option<String>,
 }
 
 /// An http or https address without trailing slash.
@@ -104,6 +105,11 @@ impl Mirror {
                 }
             }
         }
+    }
+
+    /// What fetches from it.
+    pub(super) fn client(&self) -> Client {
+        Client::new(Route { fallback_proxy: self.apt_proxy.clone(), ..Route::default() })
     }
 
     /// The base addresses of an archive.
@@ -214,19 +220,6 @@ impl Address {
     }
 }
 
-/// An address as it may be shown: without the user and password it may carry.
-pub(super) fn redacted(url: &str) -> String {
-    let shown = match url.split_once("://") {
-        Some((scheme, rest)) => {
-            let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-            format!("{scheme}://{host}{path}")
-        }
-        None => url.to_owned(),
-    };
-    shown.chars().take(300).collect()
-}
-
 impl Address {
     /// Where a mirror's security archive is by custom.
     fn security(&self) -> Self {
@@ -307,7 +300,6 @@ mod tests {
     #[test]
     fn never_shows_a_password() {
         let error = Mirror::parse("ftp://user:hunter2@h/debian").expect_err("ftp");
-        assert_eq!(redacted("https://user:hunter2@h:8/x@y"), "https://h:8/x@y");
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }
 }

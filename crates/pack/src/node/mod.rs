@@ -8,7 +8,6 @@
 //! npm only downloads: the lock tells the place of every package, so the tree is laid here. Install scripts
 //! do not run; a package that has one is refused unless the project says that it works without.
 
-mod archive;
 mod fetch;
 mod lockfile;
 mod range;
@@ -25,6 +24,7 @@ use crate::lock::{Lock, NodeLock};
 use crate::manifest::Manifest;
 use crate::python::Stage;
 use crate::scan::Scan;
+use crate::tarball::{self, Links};
 use crate::tree::{Node, NodeKind, Tree};
 use crate::{Error, PackOptions};
 use lockfile::Package;
@@ -168,8 +168,12 @@ impl NodeProject {
         layers
             .push(&LayerId { kind: "pack-npm", key, name: &name, time: PACKAGE_TIME }, || {
                 fetch::fetch(std::slice::from_ref(&package), &options.cache, &options.directory)?;
-                let all =
-                    archive::unpack(&fetch::place(&options.cache, &package), Path::new("usr/local"), &stage)?;
+                let all = tarball::unpack(
+                    &fetch::place(&options.cache, &package),
+                    Path::new("usr/local"),
+                    &stage,
+                    Links::Refused,
+                )?;
                 let mut tree = Tree::default();
                 for (path, entry) in all.into_nodes().filter(|(path, _)| {
                     matches!(path.to_str(), Some("usr/local/bin/node" | "usr/local/LICENSE"))
@@ -193,7 +197,7 @@ impl NodeProject {
         for package in &self.packages {
             let target = Path::new(crate::code::APP).join(&package.place);
             let file = fetch::place(&options.cache, package);
-            let mut tree = archive::unpack(&file, &target, stage)?;
+            let mut tree = tarball::unpack(&file, &target, stage, Links::Refused)?;
             link_commands(&mut tree, package, &target);
             manifest.add_npm((&package.name, &package.version), &package.integrity, &tree);
             for (path, node) in tree.into_nodes() {

@@ -4,6 +4,8 @@
 //! generated requirements ──▶ pip download --no-deps --only-binary :all: --require-hashes   (cwd: empty)
 //!                                 └─▶ DEST/*.whl ──sha256──▶ CACHE/wheels/HEX/NAME.whl
 //! ```
+//!
+//! Never without `--only-binary`: to download a source distribution, pip runs its build for the metadata.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -62,7 +64,29 @@ impl<'a> Client<'a> {
         arguments.push(dest.into());
         arguments.extend(target(environment));
         arguments.extend([OsString::from("-r"), requirements.into()]);
-        self.run(&arguments, dest.parent().unwrap_or(dest), project)
+        self.run(&arguments, dest.parent().unwrap_or(dest), project).map(drop)
+    }
+
+    /// What pip is configured with, line by line as `pip config list` prints it.
+    ///
+    /// # Errors
+    /// [`Error::Client`] with what the client said.
+    pub(super) fn configuration(&self, project: &Path) -> Result<String, Error> {
+        self.text(&["config", "list"], project)
+    }
+
+    /// The help of pip's `download`, which names its defaults.
+    ///
+    /// # Errors
+    /// As [`Client::configuration`].
+    pub(super) fn help(&self, project: &Path) -> Result<String, Error> {
+        self.text(&["download", "--help"], project)
+    }
+
+    fn text(&self, arguments: &[&str], project: &Path) -> Result<String, Error> {
+        let empty = tempfile::tempdir().map_err(Error::io("create", std::env::temp_dir()))?;
+        let printed = self.run(&words(arguments), empty.path(), project)?;
+        Ok(String::from_utf8_lossy(&printed).into_owned())
     }
 
     /// Resolves requirements without installing: gives the client's report as JSON.
@@ -91,9 +115,9 @@ impl<'a> Client<'a> {
         })
     }
 
-    fn run(&self, arguments: &[OsString], work: &Path, project: &Path) -> Result<(), Error> {
+    fn run(&self, arguments: &[OsString], work: &Path, project: &Path) -> Result<Vec<u8>, Error> {
         match self {
-            Self::Own(argv) => client::run(argv, arguments, project, explain).map(drop),
+            Self::Own(argv) => client::run(argv, arguments, project, explain),
             Self::Confined(tools) => tools.pip(arguments, work).map_err(|error| Error::Client {
                 client: "pip".into(),
                 reason: format!(
@@ -126,7 +150,7 @@ fn target(environment: &Environment) -> Vec<OsString> {
 fn explain(said: &str) -> String {
     if said.contains("No matching distribution") {
         return format!(
-            "{said}; no wheel for the image's Python: another version may have one, or another suite (--suite)"
+            "{said}; no wheel for the image's Python: another version may have one, or another suite (--suite); a source distribution is built if it is pinned by its hash"
         );
     }
     if said.contains("DO NOT MATCH THE HASHES") {

@@ -86,6 +86,10 @@ impl Environment {
     /// # Errors
     /// The reason why it is not one.
     pub fn requirement(&self, text: &str) -> Result<Option<Requirement<VerbatimUrl>>, String> {
+        // It may become a line of a file for pip, which would see a second line, or fill in a variable's value.
+        if text.chars().any(char::is_control) || text.contains("${") {
+            return Err(format!("{text:?}: a requirement has neither control characters nor ${{…}}"));
+        }
         let mut strange = None;
         let mut reporter = |kind: MarkerWarningKind, text: String| note(&mut strange, kind, text);
         let requirement = Requirement::<VerbatimUrl>::parse_reporter(text, Path::new("/"), &mut reporter)
@@ -142,6 +146,17 @@ mod tests {
         check("python_version >=", Err(()));
         check("import_os == 'x'", Err(()));
         check("'x' in extras", Err(()));
+    }
+
+    #[test]
+    fn a_requirement_is_one_line() {
+        let requirement = |text: &str| bookworm().requirement(text).map(|found| found.is_some());
+        assert_eq!(requirement("a>=1 ; os_name == 'posix'"), Ok(true));
+        for bad in
+            ["a ; os_name != '\n--index-url=https://h/ #'", "a @ https://h/${PIP_X}/a.whl", "a\r", "a --pre"]
+        {
+            assert!(requirement(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

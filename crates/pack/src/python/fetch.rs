@@ -1,9 +1,11 @@
-//! Pins into stored wheel files.
+//! Pins into stored files: wheels through the user's client, source distributions by ourselves.
 //!
 //! ```text
-//! CACHE/wheels/HEX/NAME.whl     HEX = sha256 of the file, checked when it was put there and when it is used
+//! CACHE/wheels/HEX/NAME.whl        HEX = sha256 of the file, checked when it was put there and when it is used
+//! CACHE/sdists/HEX/NAME.tar.gz     the same
 //! ```
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -14,12 +16,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::client::Client;
 use super::environment::Environment;
+use super::index::{Index, Place};
 use super::name::normalize;
 use super::pin::{Pin, PinFile, sha256_hex};
+use super::sdist;
 use super::tags::WheelName;
 use crate::Error;
 use crate::files::open_plain;
-use crate::lock::LockedWheel;
+use crate::lock::{LockedSdist, LockedWheel};
 use crate::tools::Tools;
 use crate::work::WorkDir;
 
@@ -33,6 +37,25 @@ pub(crate) struct Fetcher<'a> {
     pub environment: &'a Environment,
     /// Where the host has no client.
     pub tools: &'a Tools<'a>,
+    index: OnceCell<Index>,
+}
+
+/// No source distribution is larger.
+const MAX_SDIST: u64 = 2 << 30;
+
+/// What pins came to.
+#[derive(Default)]
+pub(super) struct Fetched {
+    /// In the cache.
+    pub wheels: Vec<LockedWheel>,
+    /// Those of which there is no wheel, without what their builds require.
+    pub sdists: Vec<LockedSdist>,
+}
+
+/// The file that a pin means.
+enum Choice {
+    Wheel(Wanted),
+    Sdist(LockedSdist),
 }
 
 /// One hash of a pin that is wanted, or several of which the client takes the fitting one.
@@ -42,31 +65,147 @@ struct Wanted {
     files: Vec<PinFile>,
 }
 
-impl Fetcher<'_> {
-    /// The wheel that each pin means, in the cache.
+impl<'a> Fetcher<'a> {
+    /// What fetches for an environment into `cache`.
+    pub(crate) fn new(
+        cache: &'a Path,
+        project: &'a Path,
+        environment: &'a Environment,
+        tools: &'a Tools<'a>,
+    ) -> Self {
+        Self { cache, project, environment, tools, index: OnceCell::new() }
+    }
+
+    /// The file that each pin means: wheels in the cache, source distributions by name.
     ///
     /// # Errors
-    /// [`Error::Lock`] for a pin without a fitting wheel; [`Error::Client`]; [`Error::Hash`].
-    pub(super) fn fetch_pins(&self, pins: &[Pin]) -> Result<Vec<LockedWheel>, Error> {
-        let wanted = pins.iter().map(|pin| self.choose(pin)).collect::<Result<Vec<_>, _>>()?;
-        let mut found = BTreeMap::new();
-        let missing: Vec<&Wanted> = wanted
-            .iter()
-            .filter(|wanted| match self.stored(wanted) {
-                Some(wheel) => found.insert(wanted.name.clone(), wheel).is_some(),
-                None => true,
-            })
-            .collect();
-        if !missing.is_empty() {
-            found.extend(self.download(&missing)?.into_iter().map(|wheel| (wheel.name.clone(), wheel)));
+    /// [`Error::Lock`] for a pin without a fitting file; [`Error::Client`]; [`Error::Hash`].
+    pub(super) fn fetch_pins(&self, pins: &[Pin]) -> Result<Fetched, Error> {
+        let (mut wanted, mut fetched) = (Vec::new(), Fetched::default());
+        for pin in pins {
+            match self.choose(pin)? {
+                Choice::Wheel(wheel) => wanted.push(wheel),
+                Choice::Sdist(sdist) => fetched.sdists.push(sdist),
+            }
         }
-        let take = |wanted: &Wanted| {
-            found.remove(&wanted.name).ok_or_else(|| Error::Client {
+        let mut missing = Vec::new();
+        for wanted in &wanted {
+            match self.stored(wanted) {
+                Some(wheel) => fetched.wheels.push(wheel),
+                None => missing.push(wanted),
+            }
+        }
+        match self.download(&missing) {
+            Ok(got) => fetched.wheels.extend(got),
+            Err(Error::Client { client, reason }) => {
+                // The client does not tell which of them have no wheel; their indexes do.
+                let sdists = match self.without_wheel(&missing) {
+                    Ok(sdists) if sdists.is_empty() => return Err(Error::Client { client, reason }),
+                    Ok(sdists) => sdists,
+                    Err(error) => {
+                        let reason = format!("{reason}; and no source distribution was found: {error}");
+                        return Err(Error::Client { client, reason });
+                    }
+                };
+                missing.retain(|wanted| !sdists.iter().any(|sdist| sdist.name == wanted.name));
+                fetched.wheels.extend(self.download(&missing)?);
+                fetched.sdists.extend(sdists);
+            }
+            Err(error) => return Err(error),
+        }
+        let given = |name: &String| {
+            fetched.wheels.iter().any(|wheel| wheel.name == *name)
+                || fetched.sdists.iter().any(|sdist| sdist.name == *name)
+        };
+        if let Some(wanted) = wanted.iter().find(|wanted| !given(&wanted.name)) {
+            return Err(Error::Client {
                 client: "pip".into(),
                 reason: format!("it gave no file for {} {}", wanted.name, wanted.version),
-            })
-        };
-        wanted.iter().map(take).collect()
+            });
+        }
+        fetched.wheels.sort_by(|a, b| a.name.cmp(&b.name));
+        fetched.sdists.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(fetched)
+    }
+
+    /// Those of which the indexes have a source distribution with a wanted hash and no fitting wheel.
+    fn without_wheel(&self, missing: &[&Wanted]) -> Result<Vec<LockedSdist>, Error> {
+        let mut sdists = Vec::new();
+        for wanted in missing.iter().filter(|wanted| wanted.files.iter().all(|file| file.name.is_none())) {
+            let hashes: Vec<String> = wanted.files.iter().map(|file| file.sha256.clone()).collect();
+            let offers = self.index()?.offers(&wanted.name, &hashes)?;
+            if offers.iter().any(|offer| self.environment.tags.rank(&offer.file).is_some()) {
+                continue;
+            }
+            let sdist = offers.into_iter().find_map(|offer| {
+                sdist::parse_name(&offer.file)?;
+                Some(LockedSdist {
+                    name: wanted.name.clone(),
+                    version: wanted.version.clone(),
+                    sha256: Digest::from_hex(&offer.sha256).ok()?,
+                    file: offer.file,
+                    url: None,
+                    requires: Vec::new(),
+                })
+            });
+            sdists.extend(sdist);
+        }
+        Ok(sdists)
+    }
+
+    fn index(&self) -> Result<&Index, Error> {
+        if let Some(index) = self.index.get() {
+            return Ok(index);
+        }
+        let index = Index::of_client(&Client::find(self.project, self.tools), self.project)?;
+        Ok(self.index.get_or_init(|| index))
+    }
+
+    /// A source distribution, in the cache and checked: of the user's indexes, else from where the lock saw it.
+    ///
+    /// # Errors
+    /// [`Error::Client`] if nobody has it; [`Error::Hash`] if what came is another.
+    pub(super) fn fetch_sdist(&self, sdist: &LockedSdist) -> Result<PathBuf, Error> {
+        // All stand in a lock, which comes with a project: names become parts of paths and addresses.
+        Pin { name: sdist.name.clone(), version: sdist.version.clone(), files: Vec::new() }.check()?;
+        let plain = super::pin::file_name(&sdist.file).filter(|name| sdist::parse_name(name).is_some());
+        let file = plain.ok_or_else(|| {
+            Error::lock(crate::lock::FILE, format!("{:?} is no source distribution's name", sdist.file))
+        })?;
+        let dir = self.cache.join("sdists").join(sdist.sha256.hex());
+        let path = dir.join(&file);
+        if path.is_file() && sha256_file(&path)? == sdist.sha256 {
+            return Ok(path);
+        }
+        std::fs::create_dir_all(&dir).map_err(Error::io("create", &dir))?;
+        let mut failed = None;
+        let offers = self.index().and_then(|index| index.offers(&sdist.name, &[sdist.sha256.hex()]));
+        let offered = offers.unwrap_or_else(|error| {
+            failed = Some(error);
+            Vec::new()
+        });
+        let seen = sdist.url.as_deref().and_then(Place::parse);
+        let work = WorkDir::new(self.cache)?;
+        let part = work.path().join(&file);
+        for place in offered.into_iter().map(|offer| offer.place).chain(seen) {
+            match self.index().and_then(|index| index.fetch(&place, MAX_SDIST, &part)) {
+                Ok(found) if found == sdist.sha256 => {
+                    std::fs::rename(&part, &path).map_err(Error::io("create", &path))?;
+                    return Ok(path);
+                }
+                Ok(found) => {
+                    let (found, expected) = (found.hex(), sdist.sha256.hex());
+                    failed = Some(Error::Hash { file: file.clone(), found, expected });
+                }
+                Err(error) => failed = Some(error),
+            }
+        }
+        Err(failed.unwrap_or_else(|| Error::Client {
+            client: "pip".into(),
+            reason: format!(
+                "none of its indexes has {file} with the pinned hash: name one that has it in your pip configuration"
+            ),
+        }))
     }
 
     /// Makes locked wheels present.
@@ -81,10 +220,14 @@ impl Fetcher<'_> {
                 name: Some(wheel.file.clone()),
                 sha256: wheel.sha256.hex(),
                 url: wheel.url.clone(),
+                seen: None,
             }],
         };
         let missing: Vec<Pin> = wheels.iter().filter(|wheel| !self.path(wheel).is_file()).map(pin).collect();
-        self.fetch_pins(&missing).map(drop)
+        match self.fetch_pins(&missing)?.sdists.first() {
+            Some(sdist) => Err(Error::lock(crate::lock::FILE, format!("{:?} is not a wheel", sdist.file))),
+            None => Ok(()),
+        }
     }
 
     /// Where a wheel is stored.
@@ -96,31 +239,41 @@ impl Fetcher<'_> {
         self.cache.join("wheels").join(hex)
     }
 
-    /// Narrows a pin to the wheel that fits best, where the file names are known.
-    fn choose(&self, pin: &Pin) -> Result<Wanted, Error> {
+    /// Narrows a pin to the wheel that fits best, or to its source distribution, where the file names are known.
+    fn choose(&self, pin: &Pin) -> Result<Choice, Error> {
+        pin.check()?;
+        let wheel =
+            |files| Choice::Wheel(Wanted { name: pin.name.clone(), version: pin.version.clone(), files });
         let named = pin.files.iter().filter_map(|file| Some((file, file.name.as_deref()?)));
+        if named.clone().next().is_none() {
+            return Ok(wheel(pin.files.clone()));
+        }
         let ranked = named.clone().filter_map(|(file, name)| Some((self.environment.tags.rank(name)?, file)));
-        let files = match ranked.min_by_key(|(rank, _)| *rank) {
-            Some((_, best)) => vec![best.clone()],
-            None if named.clone().next().is_none() => pin.files.clone(),
-            None if named.clone().any(|(_, name)| !name.ends_with(".whl")) => {
-                return Err(Error::Unsupported {
-                    what: format!(
-                        "{pin}: a package without wheel for Python {} on this machine",
-                        self.environment.version
-                    ),
-                    way_out: "pin a version that has one, or build the wheel yourself and pin that".into(),
-                });
-            }
-            None => {
-                let reason = format!(
-                    "none of its wheels fits Python {}: choose another version or suite",
-                    self.environment.version
-                );
-                return Err(Error::lock(pin.to_string(), reason));
-            }
+        if let Some((_, best)) = ranked.min_by_key(|(rank, _)| *rank) {
+            return Ok(wheel(vec![best.clone()]));
+        }
+        let no_wheel = |reason: &str| {
+            let version = &self.environment.version;
+            Err(Error::lock(pin.to_string(), format!("none of its files fits Python {version}: {reason}")))
         };
-        Ok(Wanted { name: pin.name.clone(), version: pin.version.clone(), files })
+        let Some((file, name)) = named.clone().find(|(_, name)| sdist::parse_name(name).is_some()) else {
+            return match named.clone().find(|(_, name)| !name.ends_with(".whl")) {
+                Some((_, name)) => no_wheel(&format!(
+                    "{name} is packed in a way that is not read; pin a version with a wheel"
+                )),
+                None => no_wheel("choose another version or suite"),
+            };
+        };
+        let sha256 = Digest::from_hex(&file.sha256)
+            .map_err(|error| Error::lock(pin.to_string(), error.to_string()))?;
+        Ok(Choice::Sdist(LockedSdist {
+            name: pin.name.clone(),
+            version: pin.version.clone(),
+            file: name.to_owned(),
+            sha256,
+            url: file.url.clone().or_else(|| file.seen.clone()).filter(|url| Place::parse(url).is_some()),
+            requires: Vec::new(),
+        }))
     }
 
     /// A stored wheel that answers.
@@ -151,6 +304,9 @@ impl Fetcher<'_> {
     }
 
     fn download(&self, missing: &[&Wanted]) -> Result<Vec<LockedWheel>, Error> {
+        if missing.is_empty() {
+            return Ok(Vec::new());
+        }
         let wheels = self.cache.join("wheels");
         std::fs::create_dir_all(&wheels).map_err(Error::io("create", &wheels))?;
         let work = WorkDir::new(self.cache)?;
@@ -235,7 +391,7 @@ pub(super) fn check(wheel: &LockedWheel, path: &Path) -> Result<(), Error> {
     }
 }
 
-fn sha256_file(path: &Path) -> Result<Digest, Error> {
+pub(super) fn sha256_file(path: &Path) -> Result<Digest, Error> {
     let (mut file, mut hash, mut buffer) = (open_plain(path)?, Sha256::new(), vec![0; 1 << 20]);
     loop {
         match file.read(&mut buffer).map_err(Error::io("read", path))? {
@@ -316,7 +472,8 @@ fn pins_of_report(json: &[u8]) -> Result<Vec<Pin>, Error> {
         if !super::name::is_name(&name) || version.parse::<pep440_rs::Version>().is_err() {
             return Err(fail(format!("its report names {name:?} {version:?}")));
         }
-        let file = PinFile { name: super::pin::file_name(&url), sha256, url: item.is_direct.then_some(url) };
+        let name_of_file = super::pin::file_name(&url);
+        let file = PinFile { name: name_of_file, sha256, url: item.is_direct.then_some(url), seen: None };
         pins.push(Pin { name, version, files: vec![file] });
     }
     pins.sort_by(|a, b| a.name.cmp(&b.name));

@@ -1,17 +1,19 @@
 //! Locked wheels into layers, with their bytecode.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use corral_image::Store;
 use corral_spec::Digest;
 
+use super::build::Builder;
 use super::fetch::{self, Fetcher};
 use super::pyc::{self, COMPILER_VERSION, Compiler, Source};
 use super::stage::Stage;
 use super::wheel::{self, Expected, INSTALLER_VERSION, Layout};
 use crate::Error;
+use crate::build_base::BuildBase;
 use crate::layers::{self, LayerId, Layers, PACKAGE_TIME};
-use crate::lock::{LockedWheel, PythonLock};
+use crate::lock::{LockedSdist, LockedWheel, PythonLock};
 use crate::manifest::Manifest;
 use crate::scan::{EntryKind, Scan};
 use crate::tree::{Content, Node, NodeKind, Tree};
@@ -110,20 +112,52 @@ impl Installation<'_, '_> {
             time: PACKAGE_TIME,
         };
         let stage = Stage::new(self.fetcher.cache)?;
-        layers.push(&id, || self.tree(list, wheels, &stage)).map(drop)
+        layers
+            .push(&id, || {
+                let owned: Vec<LockedWheel> = wheels.iter().map(|wheel| (*wheel).clone()).collect();
+                self.fetcher.fetch_locked(&owned)?;
+                let mut parts = Vec::new();
+                for wheel in wheels {
+                    let path = self.fetcher.path(wheel);
+                    fetch::check(wheel, &path)?;
+                    parts.push(Part { path, origin: Origin::Wheel(wheel) });
+                }
+                self.tree(list, &parts, &stage)
+            })
+            .map(drop)
     }
 
-    fn tree(&self, list: &str, wheels: &[&LockedWheel], stage: &Stage) -> Result<Tree, Error> {
-        let fetcher = &self.fetcher;
-        let owned: Vec<LockedWheel> = wheels.iter().map(|wheel| (*wheel).clone()).collect();
-        fetcher.fetch_locked(&owned)?;
+    /// Puts the wheels on top that are built of source distributions, one layer each: how large one gets is not
+    /// known before it is built, and a layer that is stored is not built again.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub(crate) fn push_sdists(
+        &self,
+        layers: &mut Layers<'_>,
+        sdists: &[LockedSdist],
+        base: &BuildBase<'_>,
+    ) -> Result<(), Error> {
+        let builder = Builder { fetcher: &self.fetcher, base };
+        for sdist in sdists {
+            let versions = format!("{INSTALLER_VERSION}.{COMPILER_VERSION}");
+            let name = format!("wheel {} {}, built from source", sdist.name, sdist.version);
+            let key = layers::key(&["sdist", &versions, &builder.key(sdist)?.hex()]);
+            let id = LayerId { kind: "pack-sdist", key, name: &name, time: PACKAGE_TIME };
+            let stage = Stage::new(self.fetcher.cache)?;
+            layers.push(&id, || {
+                let part = Part { path: builder.build(sdist)?, origin: Origin::Sdist(sdist) };
+                self.tree(&format!("wheel-{}", sdist.name), &[part], &stage)
+            })?;
+        }
+        Ok(())
+    }
+
+    fn tree(&self, list: &str, parts: &[Part<'_>], stage: &Stage) -> Result<Tree, Error> {
         let layout = Layout::new(&self.fetcher.environment.version);
         let mut installed = Vec::new();
-        for wheel in wheels {
-            let path = fetcher.path(wheel);
-            fetch::check(wheel, &path)?;
-            let expected = Expected { name: &wheel.name, version: &wheel.version };
-            installed.push(wheel::install(&path, expected, &layout, stage)?);
+        for part in parts {
+            installed.push(wheel::install(&part.path, part.origin.expected(), &layout, stage)?);
         }
         // One step for all of them: most of a step's cost is its start.
         let sources: Vec<Source> = installed
@@ -133,27 +167,59 @@ impl Installation<'_, '_> {
             .collect();
         let mut compiled = self.compiler.compile(&sources)?;
         let (mut all, mut manifest) = (Tree::default(), Manifest::new(list));
-        for (wheel, installed) in wheels.iter().zip(installed) {
+        for (part, installed) in parts.iter().zip(installed) {
             let own = self.compiler.bytecode_of(&installed.tree);
             let bytecode;
             (bytecode, compiled) = compiled.into_iter().partition(|(path, _)| own.contains(path));
             let tree = installed.finish(&layout, bytecode);
-            manifest.add_wheel(wheel, &tree);
-            merge(&mut all, tree, wheel)?;
+            match part.origin {
+                Origin::Wheel(wheel) => manifest.add_wheel(wheel, &tree),
+                Origin::Sdist(sdist) => manifest.add_sdist(sdist, &tree),
+            }
+            merge(&mut all, tree, part.origin.file())?;
         }
         manifest.put(&mut all);
         Ok(all)
     }
 }
 
+/// A wheel file to install.
+struct Part<'a> {
+    path: PathBuf,
+    origin: Origin<'a>,
+}
+
+/// What a wheel file is in the lock.
+#[derive(Clone, Copy)]
+enum Origin<'a> {
+    Wheel(&'a LockedWheel),
+    Sdist(&'a LockedSdist),
+}
+
+impl<'a> Origin<'a> {
+    fn expected(self) -> Expected<'a> {
+        match self {
+            Self::Wheel(wheel) => Expected { name: &wheel.name, version: &wheel.version },
+            Self::Sdist(sdist) => Expected { name: &sdist.name, version: &sdist.version },
+        }
+    }
+
+    fn file(self) -> &'a str {
+        match self {
+            Self::Wheel(wheel) => &wheel.file,
+            Self::Sdist(sdist) => &sdist.file,
+        }
+    }
+}
+
 /// Two packages may bring the same file only if it is the same.
-fn merge(all: &mut Tree, tree: Tree, wheel: &LockedWheel) -> Result<(), Error> {
+pub(super) fn merge(all: &mut Tree, tree: Tree, file: &str) -> Result<(), Error> {
     for (path, node) in tree.into_nodes() {
         if let (Some(there), NodeKind::File(new)) = (all.get(&path), &node.kind) {
             let NodeKind::File(old) = &there.kind else { continue };
             if super::hash_of(old)? != super::hash_of(new)? {
                 let reason = format!("it brings another /{} than a package before it", path.display());
-                return Err(Error::archive(&wheel.file, reason));
+                return Err(Error::archive(file, reason));
             }
         }
         all.insert(path, node);

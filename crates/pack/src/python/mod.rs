@@ -4,12 +4,15 @@
 //! uv.lock | pylock.toml | requirements.txt with hashes ──▶ Pin… ─┐
 //! dependencies without lock ──client resolves──▶ Pin… ───────────┴─▶ fetch ──▶ PythonLock (agent.lock)
 //! PythonLock ──▶ wheel::install ──▶ pyc::Compiler ──▶ a layer each, small ones together
+//! a pin without wheel ──▶ its source distribution ──build::Builder, confined──▶ a wheel ──▶ a layer
 //! ```
 
+mod build;
 mod client;
 mod entry_points;
 mod environment;
 mod fetch;
+mod index;
 mod install;
 mod marshal;
 mod name;
@@ -18,6 +21,7 @@ mod pyc;
 mod pylock;
 mod record;
 mod requirements;
+mod sdist;
 mod stage;
 mod tags;
 #[cfg(test)]
@@ -43,8 +47,10 @@ pub(crate) use wheel::Layout;
 pub(crate) use zip::is_safe;
 
 use crate::Error;
+use crate::build_base::BuildBase;
 use crate::debian::BaseLock;
 use crate::lock::PythonLock;
+use build::Builder;
 pub(crate) use fetch::Fetcher;
 use pin::Pin;
 
@@ -116,6 +122,7 @@ impl PythonProject {
     pub(crate) fn lock(
         &self,
         fetcher: &Fetcher<'_>,
+        base: &BuildBase<'_>,
         old: Option<&PythonLock>,
         upgrade: bool,
     ) -> Result<PythonLock, Error> {
@@ -137,8 +144,15 @@ impl PythonProject {
             None => fetcher.resolve(&self.lines(environment)?)?,
         };
         self.check_covered(&pins, environment)?;
-        let wheels = fetcher.fetch_pins(&pins)?;
-        Ok(PythonLock { version: environment.version.clone(), inputs, wheels })
+        let fetched = fetcher.fetch_pins(&pins)?;
+        let builder = Builder { fetcher, base };
+        let sdists = fetched.sdists.into_iter().map(|sdist| builder.lock(sdist));
+        Ok(PythonLock {
+            version: environment.version.clone(),
+            inputs,
+            wheels: fetched.wheels,
+            sdists: sdists.collect::<Result<_, _>>()?,
+        })
     }
 
     /// Options of requirements.txt that would redirect the client.
@@ -201,7 +215,17 @@ impl PythonProject {
         let mut wanted = Vec::new();
         for line in lines {
             let requirement = environment.requirement(&line).map_err(|reason| Error::lock(file, reason))?;
-            wanted.extend(requirement.map(|_| line));
+            let Some(requirement) = requirement else { continue };
+            if let Some(VersionOrUrl::Url(url)) = &requirement.version_or_url
+                && pin::file_name(&url.to_string()).is_none_or(|name| !name.ends_with(".whl"))
+            {
+                // To find out what it depends on, the client would build it, on the host.
+                return Err(Error::lock(
+                    file,
+                    format!("{line:?} is not the address of a wheel: pin all packages by their hashes"),
+                ));
+            }
+            wanted.push(line);
         }
         Ok(wanted)
     }
@@ -302,6 +326,9 @@ mod tests {
         check(Inputs::Requirements("a\n".into()), &[], "resolve [\"a\"]");
         check(Inputs::Requirements("./evil\n".into()), &[], "requirements.txt");
         check(Inputs::Dependencies, &["--index-url=x"], "pyproject.toml");
+        check(Inputs::Dependencies, &["a @ https://h/a-1-py3-none-any.whl"], "resolve [\"a @");
+        check(Inputs::Dependencies, &["a @ https://h/a-1.tar.gz"], "is not the address of a wheel");
+        check(Inputs::Dependencies, &["a @ git+https://h/a"], "is not the address of a wheel");
     }
 
     #[test]

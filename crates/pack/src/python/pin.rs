@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use super::name::{is_name, normalize};
+use crate::Error;
+
 /// One package at one version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pin {
@@ -23,6 +26,33 @@ pub struct PinFile {
     pub sha256: String,
     /// Where it is, only for packages that are pinned to an address rather than to an index.
     pub url: Option<String>,
+    /// Where the lock's maker saw it: a place to look when the user's own indexes do not have it.
+    pub seen: Option<String>,
+}
+
+impl Pin {
+    /// Refuses what a lock may say and a package cannot be called: name, version and address become a line of a
+    /// file for pip, and parts of addresses.
+    ///
+    /// # Errors
+    /// [`Error::Lock`].
+    pub fn check(&self) -> Result<(), Error> {
+        let bad = |what: &str| {
+            Err(Error::lock(format!("{:?}", self.to_string()), format!("its {what} is not one: lock again")))
+        };
+        if !is_name(&self.name) || normalize(&self.name) != self.name {
+            return bad("name");
+        }
+        if self.version.trim() != self.version || self.version.parse::<pep440_rs::Version>().is_err() {
+            return bad("version");
+        }
+        let plain =
+            |url: &str| !url.contains("${") && !url.contains(|c: char| c.is_whitespace() || c.is_control());
+        match self.files.iter().filter_map(|file| file.url.as_deref()).all(plain) {
+            true => Ok(()),
+            false => bad("address"),
+        }
+    }
 }
 
 impl fmt::Display for Pin {
@@ -49,6 +79,25 @@ pub fn file_name(url: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_pip_would_misread_is_refused() {
+        let check = |name: &str, version: &str, url: Option<&str>, expect: &str| {
+            let url = url.map(str::to_owned);
+            let file = PinFile { name: None, sha256: "0".repeat(64), url, seen: None };
+            let pin = Pin { name: name.into(), version: version.into(), files: vec![file] };
+            let shown = pin.check().map_or_else(|error| error.to_string(), |()| "fine".into());
+            assert!(shown.contains(expect) && !shown.contains('\n'), "{shown:?} does not say {expect:?}");
+        };
+        check("a-b", "1.0+x", Some("https://h/a%20b.whl"), "fine");
+        check("-index-url=https://h", "1", None, "name is not one");
+        check("a\n-r x", "1", None, "name is not one");
+        check("../a", "1", None, "name is not one");
+        check("a", "1 --pre", None, "version is not one");
+        check("a", "1\n", None, "version is not one");
+        check("a", "1", Some("https://h/a.whl\n-i https://h"), "address is not one");
+        check("a", "1", Some("https://h/${PIP_X}.whl"), "address is not one");
+    }
 
     #[test]
     fn names_of_addresses() {

@@ -14,12 +14,11 @@ use std::path::{Path, PathBuf};
 
 use corral_engine::{Engine, Step, StepMount};
 use corral_spec::Digest;
-use rustix::fs::{Mode, OFlags, ResolveFlags};
 use sha2::{Digest as _, Sha256};
 
 use super::marshal;
 use crate::Error;
-use crate::step::succeed;
+use crate::step::{open_output, succeed};
 use crate::tree::{Content, Tree};
 use crate::work::WorkDir;
 
@@ -88,7 +87,7 @@ impl Compiler<'_> {
         let out = File::open(&output).map_err(Error::io("read", &output))?;
         let mut compiled = Vec::new();
         for (number, source) in sources.iter().enumerate() {
-            if let Some(bytes) = read_output(&out, number, &output)? {
+            if let Some(bytes) = read_output(&out, number)? {
                 let pyc = marshal::normalize_pyc(&bytes).ok_or_else(|| {
                     Error::archive(
                         source.path.display().to_string(),
@@ -183,21 +182,10 @@ fn write_input(input: &Path, sources: &[Source]) -> Result<(), Error> {
     std::fs::write(&place, list).map_err(Error::io("write", &place))
 }
 
-fn read_output(out: &File, number: usize, dir: &Path) -> Result<Option<Vec<u8>>, Error> {
+fn read_output(out: &File, number: usize) -> Result<Option<Vec<u8>>, Error> {
     let name = number.to_string();
-    let path = || dir.join(&name);
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-    let file = match rustix::fs::openat2(out, &name, flags, Mode::empty(), resolve) {
-        Ok(file) => File::from(file),
-        Err(rustix::io::Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(Error::io("read", path())(errno.into())),
-    };
-    let metadata = file.metadata().map_err(Error::io("read", path()))?;
-    if !metadata.is_file() || metadata.len() > MAX_BYTECODE {
-        return Err(Error::archive(name, "the compiling step did not leave a plain file of bounded size"));
-    }
-    let mut bytes = Vec::with_capacity(metadata.len() as usize);
-    file.take(MAX_BYTECODE).read_to_end(&mut bytes).map_err(Error::io("read", path()))?;
+    let Some(file) = open_output(out, &name, MAX_BYTECODE)? else { return Ok(None) };
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTECODE).read_to_end(&mut bytes).map_err(Error::io("read", name))?;
     Ok(Some(bytes))
 }

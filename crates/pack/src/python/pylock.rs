@@ -110,7 +110,7 @@ impl Package {
             let file_name = file.name.clone().or_else(|| file_name(address));
             let file_name =
                 file_name.ok_or_else(|| format!("{name}: {address:?} is not a file's address"))?;
-            files.push(PinFile { name: Some(file_name), sha256, url: None });
+            files.push(PinFile { name: Some(file_name), sha256, url: None, seen: file.url.clone() });
         }
         match files.is_empty() {
             true => Err(format!("{name} {version} has no files")),

@@ -130,21 +130,22 @@ fn pins(file: &str, lines: &[Line], environment: &Environment) -> Result<Vec<Pin
             Some(VersionOrUrl::VersionSpecifier(specifiers)) => (exact(specifiers), None),
             Some(VersionOrUrl::Url(url)) => {
                 let url = url.to_string();
-                (
-                    file_name(&url).and_then(|name| WheelName::parse(&name).map(|w| w.version.to_owned())),
-                    Some(url),
-                )
+                (file_name(&url).and_then(|name| version_of(&name).map(str::to_owned)), Some(url))
             }
             None => (None, None),
         };
         let version = version.ok_or_else(|| {
-            fail(format!("{:?} is not NAME==VERSION or the address of a wheel", line.requirement))
+            fail(format!(
+                "{:?} is not NAME==VERSION or the address of a wheel or source distribution",
+                line.requirement
+            ))
         })?;
         let from_url = url.as_deref().and_then(file_name);
         let files = line.hashes.iter().map(|sha256| PinFile {
             name: from_url.clone(),
             sha256: sha256.clone(),
             url: url.clone(),
+            seen: None,
         });
         let pin = Pin { name: name.clone(), version, files: files.collect() };
         if let Some(other) = pins.insert(name, pin) {
@@ -152,6 +153,12 @@ fn pins(file: &str, lines: &[Line], environment: &Environment) -> Result<Vec<Pin
         }
     }
     Ok(pins.into_values().collect())
+}
+
+/// The version that a file's name says.
+fn version_of(file: &str) -> Option<&str> {
+    let of_wheel = WheelName::parse(file).map(|wheel| wheel.version);
+    of_wheel.or_else(|| super::sdist::parse_name(file).map(|(_, version)| version))
 }
 
 fn exact(specifiers: &pep440_rs::VersionSpecifiers) -> Option<String> {
@@ -191,6 +198,8 @@ mod tests {
         );
         check(&format!("-i https://evil\n-e .\nx==1 --hash=sha256:{a}\n"), "x 1 1; ");
         check(&format!("x @ https://h/x-3-py3-none-any.whl#frag --hash=sha256:{a}"), "x 3 1; ");
+        check(&format!("x @ https://h/x-3.tar.gz --hash=sha256:{a}"), "x 3 1; ");
+        check(&format!("x @ https://h/x.git --hash=sha256:{a}"), "is not NAME==VERSION");
         check(&format!("x==1 --hash=sha256:{a}\nX==2 --hash=sha256:{a}"), "line 2: x is pinned twice");
         check(&format!("x>=1 --hash=sha256:{a}"), "line 1: \"x>=1\" is not NAME==VERSION");
         check(&format!("x==1.* --hash=sha256:{a}"), "is not NAME==VERSION");

@@ -182,7 +182,12 @@ impl Package {
             let file_name = file.filename.clone().or_else(|| file_name(address));
             let file_name =
                 file_name.ok_or_else(|| format!("{name}: {address:?} is not a file's address"))?;
-            files.push(PinFile { name: Some(file_name), sha256, url: self.source.url.clone() });
+            files.push(PinFile {
+                name: Some(file_name),
+                sha256,
+                url: self.source.url.clone(),
+                seen: file.url.clone(),
+            });
         }
         if files.is_empty() {
             return Err(format!("{name} {} has no files: run `uv lock`", self.version));

@@ -103,6 +103,22 @@ pub fn install(
     Ok(installed)
 }
 
+/// Refuses what is not a wheel of this name and version, before it is kept.
+///
+/// # Errors
+/// [`Error::Archive`] naming what is wrong with it.
+pub fn check(path: &Path, expected: Expected<'_>) -> Result<(), Error> {
+    let zip = Zip::open(path)?;
+    let wheel = Wheel::open(&zip, expected)?;
+    let listed = |member: &&Member| {
+        !wheel.record.contains_key(&member.name) && !member.name.ends_with(".dist-info/RECORD")
+    };
+    match zip.members().iter().find(listed) {
+        Some(member) => Err(zip.bad(&format!("{} is not in RECORD", member.name))),
+        None => Ok(()),
+    }
+}
+
 impl Installed {
     fn add(
         &mut self,

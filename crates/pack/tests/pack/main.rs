@@ -3,6 +3,7 @@
 //! Its own harness, since build steps are started by a process with one thread. Without root or without a
 //! package mirror the cases that need them are skipped, each with its reason, and counted.
 
+mod sdist;
 mod wheel;
 mod world;
 
@@ -23,7 +24,7 @@ enum Needs {
 
 type Case = (&'static str, Needs, fn(&World));
 
-const CASES: [Case; 12] = [
+const CASES: [Case; 15] = [
     ("a plain directory", Needs::Nothing, plain_directory),
     ("a static program", Needs::Nothing, static_program),
     ("bad input", Needs::Nothing, bad_input),
@@ -32,6 +33,9 @@ const CASES: [Case; 12] = [
     ("the same input gives the same image", Needs::Mirror, same_image),
     ("a wheel that is not the locked one", Needs::Mirror, wrong_wheel),
     ("wheels through the client", Needs::Mirror, through_the_client),
+    ("a package built from source", Needs::Mirror, sdist::built),
+    ("builds that lie", Needs::Mirror, sdist::hostile),
+    ("a source distribution of an index", Needs::Mirror, without_wheel),
     ("dependencies without lock", Needs::Mirror, resolved),
     ("Debian's own client", Needs::Mirror, confined_client),
     ("a node project", Needs::Mirror, node_project),
@@ -274,6 +278,18 @@ fn through_the_client(world: &World) {
         ],
     );
     world.fails(&world.options(&wrong), "pip");
+}
+
+/// Pinned by hash, without file names: pip finds no wheel, so that the user's own index is asked.
+fn without_wheel(world: &World) {
+    let project = world.project("without-wheel", &[
+        ("main.py", b"import docopt\nprint('docopt', docopt.__version__, docopt.__cached__)\n"),
+        ("requirements.txt", b"docopt==0.6.2 --hash=sha256:49b3a825280bd66b3aa83585ef59c4a8c82f2c8a522dbe754a8bc8d08c85c491\n"),
+    ]);
+    let packed = world.pack(&project);
+    world.says(&packed, &[], "docopt 0.6.2 /usr/local/lib/python3.11/dist-packages/__pycache__/docopt");
+    let lock = std::fs::read_to_string(project.join("agent.lock")).expect("agent.lock");
+    assert!(lock.contains("[[python.sdists.requires]]") && lock.contains("\"setuptools\""), "{lock}");
 }
 
 fn resolved(world: &World) {

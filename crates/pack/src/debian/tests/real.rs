@@ -37,7 +37,7 @@ fn ready(test: &str) -> Option<Keyring> {
     let root = rustix::process::geteuid().is_root();
     let keyring =
         if root { Keyring::host().map_err(|error| error.to_string()) } else { Err("needs root".to_owned()) };
-    let reachable = keyring.and_then(|keyring| match client().get(&urls(), 1 << 20) {
+    let reachable = keyring.and_then(|keyring| match mirror().client().get::<Error>(&urls(), 1 << 20) {
         Err(error @ Error::Fetch { .. }) => Err(error.to_string()),
         _ => Ok(keyring),
     });
@@ -46,10 +46,6 @@ fn ready(test: &str) -> Option<Keyring> {
 
 fn mirror() -> Mirror {
     Mirror::configured(None, Suite::Bookworm).expect("mirror")
-}
-
-fn client() -> http::Client {
-    http::Client::new(&mirror())
 }
 
 fn urls() -> Vec<String> {

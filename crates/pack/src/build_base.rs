@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! build-packages = []      the image's own base, which costs nothing
-//! build-packages = [gcc]   section `build` of agent.lock: the image's packages, these, and a shell
+//! build-packages = [gcc]   section `build` of agent.lock: the image's packages, these, and the usual tools
+//! install scripts of npm   the same
 //! ```
 
 use std::cell::OnceCell;
@@ -16,6 +17,9 @@ use crate::base::Base;
 use crate::debian::BaseLock;
 use crate::layers::Layers;
 
+/// What makefiles, configure scripts and `#!/usr/bin/env` take for granted.
+const USUAL: [&str; 5] = ["dash", "coreutils", "sed", "grep", "findutils"];
+
 /// A base to build in. It is locked and put together when it is first needed: most packs need none.
 pub(crate) struct BuildBase<'a> {
     base: Base<'a>,
@@ -27,7 +31,7 @@ pub(crate) struct BuildBase<'a> {
 }
 
 impl<'a> BuildBase<'a> {
-    /// The base of an image, and more packages. `old` is what agent.lock says of it.
+    /// The base of an image, and more packages, if there are any. `old` is what agent.lock says of it.
     pub(crate) fn new(
         image: &Base<'a>,
         locked: &BaseLock,
@@ -36,13 +40,18 @@ impl<'a> BuildBase<'a> {
     ) -> Self {
         let mut base = Base { section: "build", ..image.clone() };
         if !packages.is_empty() {
-            base.request.packages.extend(packages.iter().cloned().chain(["dash".to_owned()]));
+            base.request.packages.extend(packages.iter().cloned().chain(USUAL.map(str::to_owned)));
             base.request.packages.sort();
             base.request.packages.dedup();
         }
         let same = base.request.roots() == image.request.roots();
         let image = same.then(|| locked.clone());
         Self { base, image, old, locked: OnceCell::new(), layer: OnceCell::new() }
+    }
+
+    /// The same with the lock that this pack has made of it, which is not made again.
+    pub(crate) fn locked(self, lock: Option<&BaseLock>) -> Self {
+        Self { locked: lock.cloned().map_or_else(OnceCell::new, OnceCell::from), ..self }
     }
 
     /// Whether there is anything in it that is not in the image.

@@ -40,6 +40,7 @@ mod lock;
 mod manifest;
 mod node;
 mod options;
+mod output;
 mod pack;
 mod pattern;
 mod project;

@@ -8,7 +8,7 @@ use crate::base::{self, Base};
 use crate::build_base::BuildBase;
 use crate::code::{self, APP, Selection};
 use crate::config;
-use crate::debian::{BaseLock, Suite};
+use crate::debian::Suite;
 use crate::entrypoint;
 use crate::layers::{self, LayerId, Layers};
 use crate::lock::Lock;
@@ -118,7 +118,7 @@ impl Packing<'_> {
         let selection = Selection::of(self.scan, &project.settings, ignore.as_deref(), &options.directory)?;
         let old = Lock::read(&options.directory)?;
         let (lock, base, environment) = self.lock(&old)?;
-        let build = self.build_base(base.as_ref(), &lock, lock.build.clone());
+        let build = self.build_base(base.as_ref(), &lock);
         let epoch = options.epoch.or(lock.epoch).unwrap_or(0);
         let mut layers = Layers::new(self.store, self.progress);
         let bottom = match (&base, &lock.base) {
@@ -131,7 +131,13 @@ impl Packing<'_> {
                 let ground = (bottom, build.as_ref());
                 compiler = Some(self.push_python(&mut layers, ground, environment, &lock)?);
             }
-            (Kind::Node(node), _) => node.push(&mut layers, &lock, options)?,
+            (Kind::Node(node), _) => {
+                let build = build
+                    .as_ref()
+                    .ok_or_else(|| Error::lock(crate::lock::FILE, "section base is missing"))?;
+                let suite = lock.base.as_ref().map_or(Suite::Bookworm, |base| base.suite);
+                node.push(&mut layers, &lock, &self.tools(suite), build)?;
+            }
             _ => {}
         }
         self.push_data(&mut layers, &selection, epoch)?;
@@ -175,7 +181,7 @@ impl Packing<'_> {
         }
         let mut environment = None;
         (lock.python, lock.build) = (None, None);
-        let build = BuildBase::new(&base, &locked, &self.project.settings.build_packages, old.build.clone());
+        let build = BuildBase::new(&base, &locked, &self.build_packages(), old.build.clone());
         if let Kind::Python(python) = &self.project.kind {
             let found = python::environment_of(&locked)?;
             python.check_version(&found)?;
@@ -196,20 +202,25 @@ impl Packing<'_> {
         }
         if let Kind::Node(node) = &self.project.kind {
             lock.node = node.lock(old.node.as_ref(), &locked, self.options)?;
+            if node.runs_scripts() {
+                lock.build = build.section()?;
+            }
         }
         lock.base = Some(locked);
         Ok((lock, Some(base), environment))
     }
 
-    /// What foreign code is built in, if there is a base to build upon.
-    fn build_base<'s>(
-        &self,
-        base: Option<&Base<'s>>,
-        lock: &Lock,
-        old: Option<BaseLock>,
-    ) -> Option<BuildBase<'s>> {
+    /// What it needs beside the image's packages: install scripts are a shell's.
+    fn build_packages(&self) -> Vec<String> {
+        let shell = matches!(&self.project.kind, Kind::Node(node) if node.runs_scripts());
+        let wanted = self.project.settings.build_packages.iter().cloned();
+        wanted.chain(shell.then(|| "dash".to_owned())).collect()
+    }
+
+    /// What foreign code is built in, as it is locked, if there is a base to build upon.
+    fn build_base<'s>(&self, base: Option<&Base<'s>>, lock: &Lock) -> Option<BuildBase<'s>> {
         let (base, locked) = (base?, lock.base.as_ref()?);
-        Some(BuildBase::new(base, locked, &self.project.settings.build_packages, old))
+        Some(BuildBase::new(base, locked, &self.build_packages(), None).locked(lock.build.as_ref()))
     }
 
     fn tools(&self, suite: Suite) -> Tools<'_> {

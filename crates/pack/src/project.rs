@@ -176,7 +176,7 @@ impl Project {
         let script = |path: &str| matches!(path.rsplit('.').next(), Some("js" | "mjs" | "cjs"));
         let kind = match bare && !scan.entries.iter().any(|entry| script(&entry.path)) {
             true => Kind::Packages,
-            false => Kind::Node(NodeProject::read(dir, scan, &document, &settings.skip_scripts)?),
+            false => Kind::Node(NodeProject::read(dir, scan, &document, &settings)?),
         };
         let project = Self::new(dir, text_of("name").as_deref(), settings, kind);
         Ok(Self { version: text_of("version"), description: text_of("description"), ..project })

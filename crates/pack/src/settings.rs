@@ -36,11 +36,13 @@ pub(crate) struct Settings {
     pub exclude: Vec<String>,
     /// Paths that are packed although they look like secrets.
     pub include: Vec<PathBuf>,
+    /// npm packages whose install scripts run, confined.
+    pub run_scripts: Vec<String>,
     /// npm packages that work without their install scripts.
     pub skip_scripts: Vec<String>,
 }
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "suite",
     "packages",
     "build-packages",
@@ -53,6 +55,7 @@ const KEYS: [&str; 13] = [
     "shell",
     "exclude",
     "include",
+    "run-scripts",
     "skip-scripts",
 ];
 
@@ -84,6 +87,7 @@ impl Settings {
             "shell" => self.shell = value.as_bool().ok_or("expected true or false")?,
             "exclude" => self.exclude = strings(value)?,
             "include" => self.include = paths(value)?,
+            "run-scripts" => self.run_scripts = strings(value)?,
             "skip-scripts" => self.skip_scripts = strings(value)?,
             _ => return Err(unknown(key, &KEYS)),
         }

@@ -18,10 +18,20 @@ pub(crate) fn succeed(name: &str, outcome: StepOutcome) -> Result<Vec<u8>, Error
 
 /// The end of a program's complaint as one line, without control characters.
 pub(crate) fn last_lines(bytes: &[u8]) -> String {
+    tail(bytes, 4, 1000)
+}
+
+/// The same of a build, whose cause stands some lines above its end.
+pub(crate) fn last_lines_of_build(bytes: &[u8]) -> String {
+    tail(bytes, 20, 3000)
+}
+
+fn tail(bytes: &[u8], lines: usize, characters: usize) -> String {
     let text = String::from_utf8_lossy(bytes);
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let tail = lines[lines.len().saturating_sub(4)..].join("; ");
-    tail.chars().filter(|c| !c.is_control()).take(1000).collect()
+    let all: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let joined = all[all.len().saturating_sub(lines)..].join("; ");
+    let plain: Vec<char> = joined.chars().filter(|c| !c.is_control()).collect();
+    plain[plain.len().saturating_sub(characters)..].iter().collect()
 }
 
 /// A file that a step left in the directory `out`, opened without following links; none if there is none.
@@ -40,5 +50,22 @@ pub(crate) fn open_output(out: &File, name: &str, limit: u64) -> Result<Option<F
     match metadata.is_file() && metadata.len() <= limit {
         true => Ok(Some(file)),
         false => Err(Error::archive(name, "the step did not leave a plain file of bounded size")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complaint_ends_with_its_cause() {
+        for (text, expect) in [
+            ("", ""),
+            ("a\n\n  b\x1b[31m\r\n", "a; b[31m"),
+            ("1\n2\n3\n4\n5\n", "4; 5"),
+            ("a long line before\nthe cause", "; the cause"),
+        ] {
+            assert_eq!(tail(text.as_bytes(), 2, 11), expect, "{text:?}");
+        }
     }
 }

@@ -54,7 +54,7 @@ pub(crate) fn unpack(path: &Path, target: &Path, stage: &Stage, links: Links) ->
         if matches!(kind, EntryType::Symlink | EntryType::Link) {
             let aim = entry.link_name_bytes().unwrap_or_default();
             let node = match kind {
-                EntryType::Symlink => symlink(&inside, &aim).map_err(bad)?,
+                EntryType::Symlink => symlink_inside(&inside, &aim).map_err(bad)?,
                 _ => self::inside(&aim)
                     .ok()
                     .and_then(|other| tree.get(&target.join(other)).cloned())
@@ -94,8 +94,8 @@ fn inside(name: &[u8]) -> Result<String, String> {
     }
 }
 
-/// A symbolic link, if what it names lies in the archive as it is written.
-fn symlink(link: &str, aim: &[u8]) -> Result<Node, String> {
+/// The symbolic link `link` of a package, if what it names lies in that package as it is written.
+pub(crate) fn symlink_inside(link: &str, aim: &[u8]) -> Result<Node, String> {
     let text =
         std::str::from_utf8(aim).ok().filter(|aim| !aim.is_empty() && !aim.chars().any(char::is_control));
     let text = text.ok_or_else(|| format!("{link} is a link to what is no path"))?;

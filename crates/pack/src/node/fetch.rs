@@ -86,6 +86,7 @@ pub(super) fn runtime_package(node: &NodeLock, architecture: Architecture) -> Pa
         version: node.runtime.clone(),
         integrity: node.integrity.clone(),
         commands: Vec::new(),
+        run_scripts: false,
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Package {
     pub integrity: String,
     /// Commands: name and file inside the package.
     pub commands: Vec<(String, String)>,
+    /// Whether it has install scripts that are to run.
+    pub run_scripts: bool,
 }
 
 #[derive(Deserialize)]
@@ -51,9 +53,16 @@ struct Entry {
     optional_dependencies: BTreeMap<String, String>,
 }
 
+/// What the project says about packages with install scripts, by name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scripts<'a> {
+    /// They run.
+    pub run: &'a [String],
+    /// They need not.
+    pub skip: &'a [String],
+}
+
 /// What is installed for production on Linux with glibc.
-///
-/// `skip_scripts` names packages whose install scripts need not run.
 ///
 /// # Errors
 /// A reason naming the package and the way out.
@@ -61,7 +70,7 @@ pub(super) fn parse(
     text: &str,
     manifest: &Value,
     architecture: Architecture,
-    skip_scripts: &[String],
+    scripts: Scripts<'_>,
 ) -> Result<Vec<Package>, String> {
     let document: Document = serde_json::from_str(text).map_err(|error| error.to_string())?;
     if !matches!(document.lockfile_version, 2 | 3) {
@@ -91,7 +100,7 @@ pub(super) fn parse(
         if entry.dev || entry.in_bundle || (entry.optional && !entry.fits(architecture)) {
             continue;
         }
-        packages.push(entry.package(place, architecture, skip_scripts)?);
+        packages.push(entry.package(place, architecture, scripts)?);
     }
     Ok(packages)
 }
@@ -105,7 +114,12 @@ impl Entry {
         admits(&self.os, "linux") && admits(&self.cpu, cpu) && admits(&self.libc, "glibc")
     }
 
-    fn package(&self, place: &str, architecture: Architecture, skip: &[String]) -> Result<Package, String> {
+    fn package(
+        &self,
+        place: &str,
+        architecture: Architecture,
+        scripts: Scripts<'_>,
+    ) -> Result<Package, String> {
         let fail = |reason: &str| Err(format!("{place}: {reason}"));
         let Some((_, folder)) = place.rsplit_once("node_modules/") else {
             return fail("is a workspace, which is not supported: pack its directory by itself");
@@ -135,14 +149,19 @@ impl Entry {
                 "does not come from a registry with a sha512 integrity: publish it, or vendor it into the project",
             );
         };
-        if self.has_install_script && !skip.contains(&name) {
+        let (run, skip) = (scripts.run.contains(&name), scripts.skip.contains(&name));
+        if run && skip {
+            return fail("is in run-scripts and in skip-scripts: take it out of one");
+        }
+        if self.has_install_script && !run && !skip {
             return fail(&format!(
-                "runs an install script, which is not supported; if it works without, add \"skip-scripts\": [\"{name}\"] to the corral key of package.json"
+                "has an install script: add \"run-scripts\": [\"{name}\"] to the corral key of package.json to run it confined and without network, or \"skip-scripts\": [\"{name}\"] if it works without"
             ));
         }
         let commands =
             commands(&name, self.bin.as_ref()).ok_or_else(|| format!("{place}: its bin is malformed"))?;
-        Ok(Package { place: place.to_owned(), name, version, integrity, commands })
+        let run_scripts = self.has_install_script && run;
+        Ok(Package { place: place.to_owned(), name, version, integrity, commands, run_scripts })
     }
 }
 
@@ -195,16 +214,24 @@ pub(super) fn sha512(integrity: &str) -> Option<[u8; 64]> {
 mod tests {
     use super::*;
 
+    const SCRIPTS: Scripts<'_> = Scripts { run: &[], skip: &[] };
+
     fn check(packages: &str, expect: &str) {
+        let (run, skip) = (["r".to_owned(), "b".to_owned()], ["s".to_owned(), "b".to_owned()]);
+        let scripts = Scripts { run: &run, skip: &skip };
         let hash = format!("sha512-{}==", "A".repeat(86));
         let text = format!(
             "{{\"lockfileVersion\": 3, \"packages\": {{\"\": {{\"dependencies\": {{\"a\": \"^1\"}}}}, {packages}}}}}"
         );
         let manifest = serde_json::json!({"dependencies": {"a": "^1"}});
-        let shown = match parse(&text.replace("HASH", &hash), &manifest, Architecture::Amd64, &["s".into()]) {
-            Ok(packages) => {
-                packages.iter().map(|p| format!("{} {} {:?}; ", p.place, p.version, p.commands)).collect()
-            }
+        let shown = match parse(&text.replace("HASH", &hash), &manifest, Architecture::Amd64, scripts) {
+            Ok(packages) => packages
+                .iter()
+                .map(|p| {
+                    let ran = if p.run_scripts { "runs " } else { "" };
+                    format!("{ran}{} {} {:?}; ", p.place, p.version, p.commands)
+                })
+                .collect(),
             Err(reason) => reason,
         };
         assert!(shown.contains(expect), "{shown:?} does not say {expect:?}");
@@ -228,6 +255,7 @@ mod tests {
         check(&entry("node_modules/o", ", \"optional\": true, \"libc\": [\"musl\"]"), "");
         check(&entry("node_modules/o", ", \"cpu\": [\"x64\"], \"os\": [\"!win32\"]"), "node_modules/o 1.0.0");
         check(&entry("node_modules/s", ", \"hasInstallScript\": true"), "node_modules/s 1.0.0");
+        check(&entry("node_modules/r", ", \"hasInstallScript\": true"), "runs node_modules/r 1.0.0");
     }
 
     #[test]
@@ -235,7 +263,8 @@ mod tests {
         check(&entry("node_modules/../../x", ""), "not a place");
         check(&entry("packages/x", ""), "workspace");
         check(&entry("node_modules/w", ", \"link\": true"), "workspace");
-        check(&entry("node_modules/i", ", \"hasInstallScript\": true"), "skip-scripts");
+        check(&entry("node_modules/i", ", \"hasInstallScript\": true"), "\"run-scripts\": [\"i\"]");
+        check(&entry("node_modules/b", ", \"hasInstallScript\": true"), "take it out of one");
         check(&entry("node_modules/a", ", \"os\": [\"darwin\"]"), "not for this");
         check(&entry("node_modules/a", ", \"bin\": \"../../x\""), "bin is malformed");
         check(&entry("node_modules/a", ", \"name\": \"--registry=x\""), "plain name");
@@ -244,10 +273,10 @@ mod tests {
         let manifest = serde_json::json!({"dependencies": {"b": "1"}});
         let text = "{\"lockfileVersion\": 3, \"packages\": {\"\": {}}}";
         assert!(
-            parse(text, &manifest, Architecture::Amd64, &[])
+            parse(text, &manifest, Architecture::Amd64, SCRIPTS)
                 .is_err_and(|reason| reason.contains("does not cover b 1"))
         );
-        assert!(parse("{\"lockfileVersion\": 1}", &manifest, Architecture::Amd64, &[]).is_err());
+        assert!(parse("{\"lockfileVersion\": 1}", &manifest, Architecture::Amd64, SCRIPTS).is_err());
     }
 
     #[test]

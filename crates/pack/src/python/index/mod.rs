@@ -297,6 +297,9 @@ fn encode_padded(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{BufRead, BufReader};
+    use std::net::TcpListener;
+    use std::thread::JoinHandle;
 
     #[test]
     fn passwords_go_to_their_own_server() {
@@ -318,6 +321,50 @@ mod tests {
         }
         assert_eq!(encode_padded(b"fo"), "Zm8=");
         assert_eq!(decoded("%4"), "%4");
+    }
+
+    /// Answers one request with `answer`, and gives what was asked.
+    fn server(host: &str, answer: impl FnOnce() -> String + Send + 'static) -> (String, JoinHandle<String>) {
+        let listener = TcpListener::bind((host, 0)).expect("bound");
+        let address = format!("http://{}", listener.local_addr().expect("an address"));
+
+        let asked = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            let (mut reader, mut asked) =
+                (BufReader::new(stream.try_clone().expect("cloned")), String::new());
+            while reader.read_line(&mut asked).is_ok_and(|count| count > 2) {}
+            let head = "Content-Type: text/html\r\nConnection: close";
+            stream
+                .write_all(format!("HTTP/1.1 {}", answer().replace("HEAD", head)).as_bytes())
+                .expect("sent");
+            asked.to_ascii_lowercase()
+        });
+        (address, asked)
+    }
+
+    #[test]
+    fn a_redirect_to_another_host_takes_no_password_along() {
+        let hex = "ab".repeat(32);
+        let page = format!("<a href=\"../f/a-1.tar.gz#sha256={hex}\">a</a>");
+        let (other, asked_other) = server("127.0.0.2", move || {
+            format!("200 OK\r\nHEAD\r\nContent-Length: {}\r\n\r\n{page}", page.len())
+        });
+        let there = other.clone();
+        let (own, asked_own) = server("127.0.0.1", move || {
+            format!("302 Found\r\nHEAD\r\nLocation: {there}/pages/a/\r\nContent-Length: 0\r\n\r\n")
+        });
+        let indexes = vec![own.replace("http://", "http://user:hunter2@") + "/simple/"];
+        let index = Index::new(Config { indexes, ..Config::default() });
+        let offers = index.offers("a", &[hex]).expect("read");
+        let place = match &offers[..] {
+            [Offer { place: Place::Address(url), .. }] => url.to_string(),
+            _ => panic!("{} offers", offers.len()),
+        };
+        assert_eq!(place, format!("{other}/pages/f/a-1.tar.gz"));
+        let (own, other) = (asked_own.join().expect("served"), asked_other.join().expect("served"));
+        assert!(own.starts_with("get /simple/a/ ") && own.contains("authorization: basic "), "{own}");
+        assert!(own.contains("vnd.pypi.simple.v1+json"), "{own}");
+        assert!(other.starts_with("get /pages/a/ ") && !other.contains("authorization"), "{other}");
     }
 
     #[test]

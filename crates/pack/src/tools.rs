@@ -3,7 +3,7 @@
 //! ```text
 //! debian::{resolve, fetch, assemble} python3-pip ──▶ a layer of the store (no image, no lock: nothing of it
 //!                                                    gets into the agent's image)
-//! step: pip download … (build profile, host network; sees its work directory and the user's pip
+//! step: python -m pip download … (build profile, host network; sees its work directory and the user's pip
 //!       configuration, nothing of the project) ──▶ WORK/dest/*.whl, judged by hash as any client's
 //! ```
 
@@ -30,12 +30,12 @@ pub(crate) struct Tools<'a> {
 }
 
 impl Tools<'_> {
-    /// Runs Debian's pip and gives what it printed; `work` is the only directory that it can write to, by the
+    /// Runs Debian's Python, which has pip, and gives what it printed; `work` is the only directory that it can write to, by the
     /// same path as outside.
     ///
     /// # Errors
     /// [`Error::Client`] with the last lines that it wrote; what building its container gives.
-    pub(crate) fn pip(&self, arguments: &[OsString], work: &Path) -> Result<Vec<u8>, Error> {
+    pub(crate) fn python(&self, arguments: &[OsString], work: &Path) -> Result<Vec<u8>, Error> {
         let mut request = Request::new(self.suite);
         request.python = true;
         request.packages = vec!["python3-pip".into()];
@@ -44,8 +44,7 @@ impl Tools<'_> {
         let mut layers = Layers::new(self.store, self.progress);
         let layer = base.push(&mut layers, &lock)?;
         (self.progress)(Progress::Phase("running Debian's pip, confined".into()));
-        let mut argv =
-            vec![format!("/usr/bin/python{}", self.suite.python_version()), "-m".into(), "pip".into()];
+        let mut argv = vec![format!("/usr/bin/python{}", self.suite.python_version())];
         argv.extend(arguments.iter().map(|word| word.to_string_lossy().into_owned()));
         let env = environment();
         let mut mounts = vec![mount(work, work, false)];

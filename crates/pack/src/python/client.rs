@@ -15,10 +15,14 @@ use crate::Error;
 use crate::client;
 use crate::tools::Tools;
 
+const GUARDED: &str = include_str!("guarded_pip.py");
+
 /// A client that answered.
 pub(super) enum Client<'a> {
-    /// The user's.
-    Own(Vec<OsString>),
+    /// The user's, by the interpreter that has it.
+    Module(Vec<OsString>),
+    /// The user's, as a program of which only the name is known.
+    Program(Vec<OsString>),
     /// Debian's, in a container.
     Confined(&'a Tools<'a>),
 }
@@ -34,19 +38,16 @@ impl<'a> Client<'a> {
                 .collect::<Vec<_>>()
         };
         let candidates = [
-            find("python3").map(|python| with(python, &["-m", "pip"])),
-            find("pip3").map(|pip| with(pip, &[])),
-            find("pip").map(|pip| with(pip, &[])),
+            find("python3").map(|python| Self::Module(with(python, &[]))),
+            find("pip3").map(|pip| Self::Program(with(pip, &[]))),
+            find("pip").map(|pip| Self::Program(with(pip, &[]))),
             find("uv").map(|uv| {
-                with(uv, &["run", "--no-project", "--quiet", "--with", "pip", "python", "-m", "pip"])
+                let words = ["run", "--no-project", "--quiet", "--with", "pip", "python"];
+                Self::Module(with(uv, &words))
             }),
         ];
-        let answers =
-            |argv: &Vec<OsString>| client::run(argv, &["--version".into()], project, explain).is_ok();
-        match candidates.into_iter().flatten().find(answers) {
-            Some(argv) => Self::Own(argv),
-            None => Self::Confined(tools),
-        }
+        let answers = |client: &Self| client.run(&["--version".into()], project, project).is_ok();
+        candidates.into_iter().flatten().find(answers).unwrap_or(Self::Confined(tools))
     }
 
     /// Fetches what the requirements name into `dest`, for the environment.
@@ -106,7 +107,7 @@ impl<'a> Client<'a> {
         arguments.extend([OsString::from("--target"), work.join("target").into()]);
         arguments.extend(target(environment));
         arguments.extend([OsString::from("-r"), requirements.into()]);
-        self.run(&arguments, work, project)?;
+        self.run_guarded(&arguments, work, project)?;
         std::fs::read(&report).map_err(|_| Error::Client {
             client: "pip".into(),
             reason:
@@ -116,16 +117,40 @@ impl<'a> Client<'a> {
     }
 
     fn run(&self, arguments: &[OsString], work: &Path, project: &Path) -> Result<Vec<u8>, Error> {
+        let module = words(&["-m", "pip"]);
         match self {
-            Self::Own(argv) => client::run(argv, arguments, project, explain),
-            Self::Confined(tools) => tools.pip(arguments, work).map_err(|error| Error::Client {
-                client: "pip".into(),
-                reason: format!(
-                    "none on PATH (`apt-get install python3-pip`), and Debian's own in a container failed: {error}"
-                ),
-            }),
+            Self::Module(argv) => client::run(&[&argv[..], &module].concat(), arguments, project, explain),
+            Self::Program(argv) => client::run(argv, arguments, project, explain),
+            Self::Confined(tools) => confined(tools, &[&module, arguments].concat(), work),
         }
     }
+
+    /// Runs pip such that it starts no program. What looks at more than wheels that are pinned has to.
+    fn run_guarded(&self, arguments: &[OsString], work: &Path, project: &Path) -> Result<Vec<u8>, Error> {
+        let guarded = words(&["-c", GUARDED]);
+        match self {
+            Self::Module(argv) => client::run(&[&argv[..], &guarded].concat(), arguments, project, explain)
+                .map_err(|error| match error {
+                    // Its name would be the whole script.
+                    Error::Client { reason, .. } => Error::Client { client: "pip".into(), reason },
+                    error => error,
+                }),
+            Self::Program(argv) => Err(Error::Client {
+                client: argv.iter().map(|word| word.to_string_lossy()).collect(),
+                reason: "to resolve dependencies without running any, Corral starts pip by its interpreter, and no python3 on PATH has it: put that there, or pin all packages by their hashes".into(),
+            }),
+            Self::Confined(tools) => confined(tools, &[&guarded, arguments].concat(), work),
+        }
+    }
+}
+
+fn confined(tools: &Tools<'_>, arguments: &[OsString], work: &Path) -> Result<Vec<u8>, Error> {
+    tools.python(arguments, work).map_err(|error| Error::Client {
+        client: "pip".into(),
+        reason: explain(&format!(
+            "none on PATH (`apt-get install python3-pip`), and Debian's own in a container failed: {error}"
+        )),
+    })
 }
 
 fn words(words: &[&str]) -> Vec<OsString> {
@@ -151,6 +176,11 @@ fn explain(said: &str) -> String {
     if said.contains("No matching distribution") {
         return format!(
             "{said}; no wheel for the image's Python: another version may have one, or another suite (--suite); a source distribution is built if it is pinned by its hash"
+        );
+    }
+    if said.contains("would run code to tell") {
+        return format!(
+            "{said}: a dependency is given by address and is no wheel; pin all packages by their hashes"
         );
     }
     if said.contains("DO NOT MATCH THE HASHES") {

@@ -25,7 +25,7 @@ enum Needs {
 
 type Case = (&'static str, Needs, fn(&World));
 
-const CASES: [Case; 17] = [
+const CASES: [Case; 18] = [
     ("a plain directory", Needs::Nothing, plain_directory),
     ("a static program", Needs::Nothing, static_program),
     ("bad input", Needs::Nothing, bad_input),
@@ -38,6 +38,7 @@ const CASES: [Case; 17] = [
     ("builds that lie", Needs::Mirror, sdist::hostile),
     ("a source distribution of an index", Needs::Mirror, without_wheel),
     ("dependencies without lock", Needs::Mirror, resolved),
+    ("a dependency's build is not run", Needs::Mirror, unbuilt),
     ("Debian's own client", Needs::Mirror, confined_client),
     ("a node project", Needs::Mirror, node_project),
     ("install scripts", Needs::Mirror, npm::scripts),
@@ -315,6 +316,35 @@ fn resolved(world: &World) {
     upgrade.upgrade = true;
     let packed = world.try_pack(&upgrade).expect("packs");
     world.says(&packed, &[], "idna 3.6");
+}
+
+/// A wheel may depend on an address, and pip would run what is there to learn of its dependencies.
+fn unbuilt(world: &World) {
+    let Some(links) = std::env::var_os("CORRAL_TEST_LINKS").map(PathBuf::from) else {
+        let links = world.project("links", &[("x", b"")]);
+        let evil = links.join("evil-1.tar.gz");
+        let setup = format!("open({:?}, 'w').close()\n", links.join("ran"));
+        std::fs::write(&evil, sdist::archive(&[("evil-1/setup.py", setup.as_bytes())])).expect("written");
+        let needs = format!("Requires-Dist: evil @ file://{}\n", evil.display());
+        let front = wheel::wheel_that(&needs, "front", "1", &[]);
+        std::fs::write(links.join("front-1-py3-none-any.whl"), front).expect("written");
+        let output = std::process::Command::new("/proc/self/exe")
+            .arg("a dependency's build is not run")
+            .env("CORRAL_TEST_LINKS", &links)
+            .env("PIP_FIND_LINKS", &links)
+            .env("CORRAL_TEST_CACHE", world.options(Path::new(".")).cache)
+            .output()
+            .expect("this program");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed; 0 failed"), "{text}");
+        return;
+    };
+    let project = world.project(
+        "unbuilt",
+        &[("main.py", b""), ("pyproject.toml", b"[project]\nname = \"u\"\ndependencies = [\"front\"]\n")],
+    );
+    world.fails(&world.options(&project), "a dependency is given by address and is no wheel");
+    assert!(!links.join("ran").exists());
 }
 
 /// On a host without any client, pip comes from Debian and runs in a container.

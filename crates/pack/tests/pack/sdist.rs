@@ -40,19 +40,13 @@ def build_wheel(out, config_settings=None, metadata_directory=None, version="1.0
     return name
 "#;
 
-fn archive(backend: &str) -> Vec<u8> {
+pub fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut tar = tar::Builder::new(Vec::new());
-    let files: [(&str, &[u8]); 4] = [
-        ("lone-1.0/pyproject.toml", PYPROJECT),
-        ("lone-1.0/VERSION", b"1.0\n"),
-        ("lone-1.0/tools/own/__init__.py", b""),
-        ("lone-1.0/tools/own/backend.py", backend.as_bytes()),
-    ];
     for (path, bytes) in files {
         let mut header = tar::Header::new_ustar();
         header.set_size(bytes.len() as u64);
         header.set_mode(0o644);
-        tar.append_data(&mut header, path, bytes).expect("appended");
+        tar.append_data(&mut header, path, *bytes).expect("appended");
     }
     let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     gzip.write_all(&tar.into_inner().expect("tar")).expect("compressed");
@@ -61,7 +55,12 @@ fn archive(backend: &str) -> Vec<u8> {
 
 /// A project that needs it; the file lies where downloads are kept.
 fn project(world: &World, name: &str, backend: &str) -> PathBuf {
-    let bytes = archive(backend);
+    let bytes = archive(&[
+        ("lone-1.0/pyproject.toml", PYPROJECT),
+        ("lone-1.0/VERSION", b"1.0\n"),
+        ("lone-1.0/tools/own/__init__.py", b""),
+        ("lone-1.0/tools/own/backend.py", backend.as_bytes()),
+    ]);
     let hash = sha256(&bytes);
     let stored = world.options(Path::new(".")).cache.join("sdists").join(&hash);
     std::fs::create_dir_all(&stored).expect("made");

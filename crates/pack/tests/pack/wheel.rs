@@ -7,8 +7,13 @@ pub fn sha256(bytes: &[u8]) -> String {
 }
 
 pub fn wheel(name: &str, version: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
+    wheel_that("", name, version, files)
+}
+
+/// With more lines of metadata.
+pub fn wheel_that(more: &str, name: &str, version: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
     let info = format!("{name}-{version}.dist-info");
-    let metadata = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n");
+    let metadata = format!("Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{more}");
     let mut members: Vec<(String, Vec<u8>)> = vec![
         (format!("{info}/WHEEL"), b"Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n".to_vec()),
         (format!("{info}/METADATA"), metadata.into_bytes()),

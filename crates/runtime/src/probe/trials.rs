@@ -24,7 +24,8 @@ const OUTER: &str =
     "run corral as root, outside of any container, or allow it in the outer container's seccomp profile";
 const USERNS: &str = "run corral as root; check sysctl user.max_user_namespaces (not 0), kernel.unprivileged_userns_clone \
      (1 where it exists), kernel.apparmor_restrict_unprivileged_userns (0), and an outer container's seccomp profile";
-const STORE: &str = "keep the store on ext4, xfs, btrfs or tmpfs (--root DIR), and run corral as root";
+const STORE: &str =
+    "keep the store on ext4, xfs, btrfs, or from Linux 6.3 on tmpfs (--root DIR), and run corral as root";
 const SWITCH: &str = "run corral as root, outside of any container; a host that runs from its initial RAM disk must go on to \
      a root of its own (switch_root)";
 const GROUPS: &str = "mount cgroup2 at /sys/fs/cgroup (or the v1 controller), run corral as root, and give it a group of \

@@ -18,7 +18,7 @@
 //! output for hours, a stopped or hung client for a minute, and a forgotten viewer for a minute too.
 
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use corral_runtime::Running;
 use corral_spec::Signal;
@@ -33,6 +33,8 @@ use crate::protocol::{ToClient, ToMonitor};
 use crate::records::{Directory, Durability, now_ns};
 use crate::streams::{CHUNK, Chunk, Streams};
 
+/// How long nothing happens before a monitor counts as idle, and gives up what it can have again.
+const REST_AFTER: Duration = Duration::from_millis(200);
 /// Clients at one time.
 const MOST_CLIENTS: usize = 64;
 
@@ -133,8 +135,8 @@ impl Supervisor {
 
     fn wait(&mut self) -> Result<Vec<Source>, Error> {
         let now = Instant::now();
-        let timeout =
-            self.clients.deadline().map(|deadline| timespec(deadline.saturating_duration_since(now)));
+        let patience = self.clients.deadline().map(|deadline| deadline.saturating_duration_since(now));
+        let timeout = timespec(patience.unwrap_or(REST_AFTER));
         let mut sources = vec![Source::Listener];
         let mut fds = vec![PollFd::new(&self.clients.listener, PollFlags::IN)];
         if !self.clients.peers.iter().any(Peer::is_blocked) {
@@ -154,14 +156,18 @@ impl Supervisor {
         // Last: what is ready beside it is carried first.
         sources.push(Source::Ended);
         fds.push(PollFd::from_borrowed_fd(self.running.pidfd(), PollFlags::IN));
-        match poll(&mut fds, timeout.as_ref()) {
+        let polled = match poll(&mut fds, Some(&timeout)) {
+            Ok(0) if patience.is_none() => rest(&mut fds),
+            polled => polled,
+        };
+        match polled {
             Ok(_) => {}
             Err(Errno::INTR) => return Ok(Vec::new()),
             Err(errno) => return Err(Error::Setup { act: "wait for the container", source: errno.into() }),
         }
         let ready = sources.into_iter().zip(&fds).filter(|(_, fd)| !fd.revents().is_empty());
         let ready = ready.map(|(source, _)| source).collect();
-        if timeout.is_some() {
+        if patience.is_some() {
             let now = Instant::now();
             self.clients.peers.iter_mut().for_each(|peer| peer.expire(now));
         }
@@ -279,6 +285,14 @@ impl Supervisor {
             self.streams.close_input();
         }
     }
+}
+
+/// Waits as long as it takes. Nothing comes between giving the program's pages back and the wait, because each
+/// function that ran there would have its pages again.
+fn rest(fds: &mut [PollFd<'_>]) -> Result<usize, Errno> {
+    // Without /proc the monitor stays as large as it is.
+    let _ = corral_runtime::memory::give_back_program();
+    poll(fds, None)
 }
 
 /// For poll(2), rounded up so that it does not wake before its time.

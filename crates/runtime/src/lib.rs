@@ -58,4 +58,4 @@ pub use error::Error;
 pub use exec::exec;
 pub use process::find_process;
 pub use running::{Exec, ExitState, Running};
-pub use sys::signal;
+pub use sys::{memory, signal};

@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 mod confine;
+pub mod memory;
 mod mount;
 mod probe;
 mod process;

@@ -17,6 +17,7 @@ pub fn judge_launch(profile: ProfileName, launch: &Launch) -> Result<(), Denial>
     judge_privilege(&profile, launch)?;
     judge_paths(&profile, launch)?;
     launch.mounts.iter().try_for_each(|mount| judge_mount(mount, launch.ids.is_none()))?;
+    judge_dev(launch)?;
     if launch.cgroup.pids.is_none() {
         return Err(Denial::new("launch.pids", "the number of tasks is unbounded", "--pids-limit N"));
     }
@@ -80,6 +81,20 @@ fn judge_paths(profile: &Profile, launch: &Launch) -> Result<(), Denial> {
         Some(device) => {
             Err(Denial::never("launch.devices", format!("the device {device} is not in the profile")))
         }
+        None => Ok(()),
+    }
+}
+
+/// What the container's devices lie in, and they themselves, are not hidden by a mount of the user's.
+fn judge_dev(launch: &Launch) -> Result<(), Denial> {
+    let at_dev = |mount: &&Mount| mount.target.as_path() == Path::new("/dev");
+    let second = launch.mounts.iter().filter(at_dev).nth(1);
+    let over = || launch.mounts.iter().find(|mount| launch.devices.contains(&mount.target));
+    match second.or_else(over) {
+        Some(mount) => Err(Denial::never(
+            "launch.mount-target",
+            format!("mounting at {} would hide the container's devices", mount.target),
+        )),
         None => Ok(()),
     }
 }

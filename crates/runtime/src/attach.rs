@@ -46,6 +46,7 @@ pub(crate) fn attach_all<'d>(share: Share<'_>, detached: &'d Detached) -> Result
     let tree = Tree(detached.root.as_fd());
     let mut made_by_parent = detached.mounts.iter();
     let mut dev = None;
+    let mut cover = detached.null.as_ref().map(|null| Cover { null: null.as_fd(), attached: false });
     for (index, mount) in launch.mounts.iter().enumerate() {
         if share.has(index, mount) {
             let source =
@@ -53,6 +54,8 @@ pub(crate) fn attach_all<'d>(share: Share<'_>, detached: &'d Detached) -> Result
             attach_from_host(tree, mount, source.as_fd())?;
             if share.is_dev(index) {
                 dev = Some(source.as_fd());
+                // At once: the user may mount something on top of it.
+                cover = cover.map_or_else(|| null_in(source.as_fd()).map(Some), |cover| Ok(Some(cover)))?;
             }
         } else {
             mount_kernel_fs(tree, dev, mount)?;
@@ -65,16 +68,15 @@ pub(crate) fn attach_all<'d>(share: Share<'_>, detached: &'d Detached) -> Result
     }
     launch.links.iter().try_for_each(|(path, target)| parent.link(tree, path, target))?;
     cut_off(launch, detached.root.as_fd())?;
-    match (&detached.null, dev) {
-        (Some(null), _) => Ok(Cover { null: null.as_fd(), attached: false }),
-        (None, Some(dev)) => {
-            let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let null = openat(dev, "null", flags, Mode::empty())
-                .map_err(|errno| Error::inside("find the container's /dev/null", errno))?;
-            Ok(Cover { null: keep_open(null), attached: true })
-        }
-        (None, None) => Err(Error::Launch("nothing is there to cover files with".to_owned())),
-    }
+    cover.ok_or_else(|| Error::Launch("nothing is there to cover files with".to_owned()))
+}
+
+/// The node that was made in the container's /dev.
+fn null_in(dev: BorrowedFd<'_>) -> Result<Cover<'static>, Error> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    openat(dev, "null", flags, Mode::empty())
+        .map(|null| Cover { null: keep_open(null), attached: true })
+        .map_err(|errno| Error::inside("find the container's /dev/null", errno))
 }
 
 /// What covers masked files: a /dev/null that is nobody's but ours.

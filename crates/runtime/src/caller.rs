@@ -12,7 +12,7 @@ const CAP_MKNOD: u32 = 27;
 /// Facts about the calling process, read once from /proc/self/status.
 #[derive(Clone, Copy)]
 pub(crate) struct Caller {
-    /// It has CAP_MKNOD; whether it counts on the host shows when a node is made.
+    /// It has CAP_MKNOD, and in the user namespace where that counts.
     pub(crate) may_make_devices: bool,
     /// Bit n-1 is set if signal n is ignored: execve keeps that, so the child resets it.
     pub(crate) ignored_signals: u64,
@@ -39,10 +39,18 @@ impl Caller {
         }
         let set = |name: &str| field(name).and_then(|hex| u64::from_str_radix(hex, 16).ok());
         Ok(Self {
-            may_make_devices: set("CapEff:").is_some_and(|held| held & (1 << CAP_MKNOD) != 0),
+            may_make_devices: set("CapEff:").is_some_and(|held| held & (1 << CAP_MKNOD) != 0)
+                && in_first_user_namespace(),
             ignored_signals: set("SigIgn:").unwrap_or(u64::MAX),
         })
     }
+}
+
+/// Whether this is the user namespace that the kernel began with, which has a number of its own
+/// (PROC_USER_INIT_INO, linux/proc_ns.h).
+fn in_first_user_namespace() -> bool {
+    let link = rustix::fs::readlink("/proc/self/ns/user", Vec::new());
+    link.is_ok_and(|link| link.as_bytes() == format!("user:[{}]", 0xEFFF_FFFD_u32).as_bytes())
 }
 
 /// The start time of a process in clock ticks since boot (proc_pid_stat(5), field 22).

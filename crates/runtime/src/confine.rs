@@ -124,8 +124,9 @@ impl LastStep {
 }
 
 /// With the host's network a process sees the host's abstract unix sockets, which no file's mode protects
-/// (CVE-2020-15257: a container's root took over containerd's shim). A Landlock domain closes them, and nothing
-/// else: those of processes that joined it count as outside too. A second layer; before Linux 6.12 it is missing.
+/// (CVE-2020-15257: a container's root took over containerd's shim). A Landlock domain closes them. Processes
+/// that join have a domain of their own: they reach neither the abstract sockets nor, by ptrace or /proc, the
+/// memory of those that were there. A second layer; before Linux 6.12 it is missing.
 fn leave_abstract_sockets() -> std::io::Result<()> {
     if landlock_abi().is_none_or(|abi| abi < LANDLOCK_SCOPES) {
         return Ok(());

@@ -41,7 +41,9 @@ impl<'l> Share<'l> {
             let memory = matches!(mount.kind, MountKind::Tmpfs { .. });
             memory && !mount.read_only && mount.target.as_path() == Path::new(DEV)
         };
-        let dev = launch.mounts.iter().position(is_dev).filter(|_| caller.may_make_devices);
+        // Where nodes count, nobody may add one: without a user namespace of its own, a container with CAP_MKNOD could.
+        let may = caller.may_make_devices && launch.ids.is_some();
+        let dev = launch.mounts.iter().position(is_dev).filter(|_| may);
         Self { launch, dev }
     }
 
@@ -223,10 +225,7 @@ fn bound(mount: &Mount, ids: Option<IdMap>, userns: Option<BorrowedFd<'_>>) -> R
     if mount.read_only {
         flags |= MountAttrFlags::MOUNT_ATTR_RDONLY;
     }
-    let tree = match owners {
-        BindIds::Container => clone_own(source, true)?,
-        BindIds::Unmapped | BindIds::Owner { .. } => clone_tree(source, true)?.0,
-    };
+    let (tree, _) = clone_tree(source, true)?;
     let helper;
     let idmap = match (owners, ids) {
         (BindIds::Unmapped, _) | (BindIds::Container, None) => None,

@@ -2,7 +2,6 @@
 
 mod support;
 
-use std::process::Command;
 
 use corral_runtime::ControlGroup;
 use corral_spec::record::Cgroup;
@@ -62,7 +61,8 @@ fn init_passes_signals_on() {
     let (child, status) = bench.hold();
     let out = || std::fs::read_to_string(bench.dir.join("out")).unwrap();
     eventually("the program traps", || out().contains("ready"));
-    assert!(Command::new("kill").args(["-USR1", &status.init.pid.to_string()]).status().unwrap().success());
+    let init = rustix::process::Pid::from_raw(status.init.pid).unwrap();
+    rustix::process::kill_process(init, rustix::process::Signal::USR1).unwrap();
     let ended = ran(child.wait_with_output().unwrap());
     assert_eq!((ended.code, out().as_str()), (0, "ready\ngot SIGUSR1\n"));
 }

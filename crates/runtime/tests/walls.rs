@@ -312,6 +312,17 @@ fn tmpfs_size_and_flags() {
 }
 
 #[test]
+fn without_a_user_namespace_no_node_can_be_made() {
+    let mut bench = Bench::new("read /proc/self/mountinfo -- write /dev/null x -- stat /dev/zero");
+    bench.launch.ids = None;
+    bench.launch.confinement.userns = corral_spec::UserNamespace::Host;
+    let lines = bench.lines();
+    let dev = lines.iter().find(|line| line.split(' ').nth(4) == Some("/dev")).expect("/dev");
+    assert!(dev.split(' ').nth(5).unwrap().split(',').any(|flag| flag == "nodev"), "{dev}");
+    assert_eq!(lines[lines.len() - 2..], ["wrote /dev/null", "20666 0:0 dev 1:5"]);
+}
+
+#[test]
 fn a_volatile_writable_layer_serves_once() {
     let mut bench = Bench::new("exit 0");
     bench.launch.root.volatile = true;

@@ -108,6 +108,13 @@ fn some_rules_hold_in_every_profile() {
         for target in ["/", "/proc", "/proc/sys/kernel", "/sys/fs"] {
             mount("launch.mount-target", bind("/home/me", target, true, OWNER));
         }
+        check(profile, "launch.mount-target", |l| {
+            l.devices.push(path("/dev/null"));
+            l.mounts.push(bind("/home/me", "/dev/null", true, OWNER));
+        });
+        check(profile, "launch.mount-target", |l| {
+            l.mounts.extend([bind("/home/me", "/dev", true, OWNER), bind("/home/you", "/dev", true, OWNER)]);
+        });
         let sysfs =
             |read_only| Mount { target: path("/sys"), kind: MountKind::Sysfs, read_only, no_exec: true };
         mount("launch.kernel-fs", sysfs(false));

@@ -119,8 +119,8 @@ pub(super) fn v1_groups(found: &Hierarchies, bounds: &[Bound], name: &str) -> Re
 
 /// The group under which a cgroup2 group with these controllers can be made: the caller's own, or the
 /// nearest one above that may have children with controllers (a group with processes may not, unless
-/// it is the root). A group that bounds one of the controllers itself is never climbed past: the
-/// container would escape that bound.
+/// it is the root). A group that has any bound of its own is never climbed past: the container would escape
+/// that bound, whether or not it asks for one of the kind.
 pub(super) fn v2_parent(place: &Place, controllers: &[&'static str]) -> Result<PathBuf, Error> {
     if controllers.is_empty() {
         return Ok(place.own.clone());
@@ -130,7 +130,7 @@ pub(super) fn v2_parent(place: &Place, controllers: &[&'static str]) -> Result<P
         if !is_occupied(group) && controllers.iter().all(|controller| enable(place, group, controller)) {
             return Ok(group.to_owned());
         }
-        if let Some(limit) = controllers.iter().copied().find(|controller| bounded(group, controller)) {
+        if let Some(limit) = bound_of(group) {
             let reason = format!(
                 "{} holds processes and has a {limit} limit of its own; start corral from a group without one \
                  (systemd-run --scope -p Delegate=yes)",
@@ -172,10 +172,17 @@ fn enable(place: &Place, group: &Path, controller: &str) -> bool {
         && kernel_file::write(&control, &format!("+{controller}")).is_ok()
 }
 
-/// Whether the group itself bounds what the controller governs.
-fn bounded(group: &Path, controller: &str) -> bool {
-    let file = group.join(format!("{controller}.max"));
-    kernel_file::read(file).is_ok_and(|text| !text.starts_with("max"))
+/// The controller by which the group itself bounds those in it.
+fn bound_of(group: &Path) -> Option<&'static str> {
+    const BOUNDS: [(&str, &str); 5] = [
+        ("memory.max", "memory"),
+        ("memory.high", "memory"),
+        ("memory.swap.max", "memory"),
+        ("cpu.max", "cpu"),
+        ("pids.max", "pids"),
+    ];
+    let bounds = |file: &str| kernel_file::read(group.join(file)).is_ok_and(|text| !text.starts_with("max"));
+    BOUNDS.into_iter().find(|(file, _)| bounds(file)).map(|(_, controller)| controller)
 }
 
 #[cfg(test)]

@@ -117,7 +117,6 @@ fn dial() -> std::io::Result<String> {
     Ok("connected".to_owned())
 }
 
-/// Leaves a grandchild behind whose parent is gone, and waits until process 1 has it.
 /// Connects to an abstract unix socket.
 fn knock(name: &str) -> std::io::Result<String> {
     use std::os::linux::net::SocketAddrExt;
@@ -125,6 +124,7 @@ fn knock(name: &str) -> std::io::Result<String> {
     std::os::unix::net::UnixStream::connect_addr(&address).map(|_| "connected".to_owned())
 }
 
+/// Leaves a grandchild behind whose parent is gone, and waits until process 1 has it.
 fn orphan() {
     let mut middle = Command::new("/bin/probe").args(["leave"]).spawn().expect("spawn");
     middle.wait().expect("wait");

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 /// One installation of its own: nothing is shared with another test or with the host's containers.
 pub struct Corral {
     dir: TempDir,
+    run: TempDir,
 }
 
 /// What a command did.
@@ -61,7 +62,15 @@ impl Corral {
     /// # Panics
     /// When no temporary directory can be made.
     pub fn empty() -> Self {
-        Self { dir: tempfile::Builder::new().prefix("corral-test-").tempdir().expect("temporary directory") }
+        let named = || {
+            let mut builder = tempfile::Builder::new();
+            builder.prefix("corral-test-");
+            builder
+        };
+        let dir = named().tempdir().expect("temporary directory");
+        // In memory, as /run is.
+        let run = named().tempdir_in("/dev/shm").or_else(|_| named().tempdir()).expect("temporary directory");
+        Self { dir, run }
     }
 
     /// A place for the test's own files.
@@ -76,7 +85,7 @@ impl Corral {
 
     /// The run directory of this installation.
     pub fn run_root(&self) -> PathBuf {
-        self.dir.path().join("run")
+        self.run.path().join("corral")
     }
 
     /// A command of this installation, not yet started.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use corral_tests::{Corral, Said, eventually};
 
 fn kill(pid: i64) {
-    let ended = Command::new("kill").args(["-9", &pid.to_string()]).status().expect("kill");
-    assert!(ended.success());
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("a process number");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("kill");
 }
 
 fn alive(pid: i64) -> bool {

@@ -96,6 +96,42 @@ fn a_created_rm_container_waits_for_its_start_and_is_gone_after_it() {
 }
 
 #[test]
+fn a_read_only_container_starts_again_and_again() {
+    let corral = Corral::new();
+    let script = "touch /x || echo refused; cat /etc/hostname";
+    corral.ok(&[
+        "create",
+        "--read-only",
+        "--name",
+        "again",
+        "--hostname",
+        "box",
+        "busybox",
+        "sh",
+        "-c",
+        script,
+    ]);
+    for _ in 0..2 {
+        let said = corral.say(&["start", "-a", "again"]);
+        assert_eq!((said.code, said.out.as_str()), (0, "refused\nbox\n"), "{said:?}");
+    }
+}
+
+#[test]
+fn a_container_that_ends_while_it_is_stopped_or_removed_is_no_error() {
+    let corral = Corral::new();
+    for round in 0..20 {
+        let name = format!("short{round}");
+        let sleep = format!("0.0{}", 20 + round);
+        corral.ok(&["run", "-d", "--name", &name, "busybox", "sleep", &sleep]);
+        match round % 2 {
+            0 => corral.ok(&["rm", "-f", &name]),
+            _ => corral.ok(&["stop", "-t", "0", &name]),
+        };
+    }
+}
+
+#[test]
 fn passing_and_lasting_containers_are_listed_together_and_share_no_name() {
     let corral = Corral::new();
     let passing = corral.ok(&["run", "-d", "--rm", "--name", "web", "busybox", "sleep", "100"]);

@@ -53,11 +53,24 @@ const NEEDS: &[Need] = &[
 ];
 
 /// What the tests need beside that.
-const TESTS_NEED: &[Need] = &[Need {
-    package: "skopeo",
-    purpose: "the client that reads and writes images in the tests",
-    present: || runs("skopeo", "--version"),
-}];
+const TESTS_NEED: &[Need] = &[
+    Need {
+        package: "skopeo",
+        purpose: "the client that reads and writes images in the tests",
+        present: || runs("skopeo", "--version"),
+    },
+    Need {
+        package: "npm",
+        purpose: "the client by which `corral pack` fetches what a Node project needs",
+        present: || runs("npm", "--version"),
+    },
+    Need {
+        package: "gdb",
+        purpose: "a debugger, which must work on its own child in a container",
+        present: || runs("gdb", "--version"),
+    },
+    Need { package: "strace", purpose: "as above", present: || runs("strace", "--version") },
+];
 
 /// Makes the machine ready, or fails with the line to type.
 pub fn run() -> Result<()> {

@@ -2,7 +2,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use corral_image::{Image, ResolvedUser, read_file};
-use corral_spec::record::{GENERATION, Launch, Mount};
+use corral_spec::record::{GENERATION, Launch, Mount, Root};
 use corral_spec::{
     ContainerId, ContainerName, ContainerSpec, MountSource, NetworkMode, ProfileName, UserNamespace, UserSpec,
 };
@@ -158,18 +158,11 @@ impl Engine {
     }
 
     fn make_files(&self, facts: &Facts<'_>, launch: &Launch) -> Result<(), Error> {
-        let make_dir = |path: &Path| {
-            std::fs::DirBuilder::new()
-                .mode(0o700)
-                .create(path)
-                .map_err(Error::io(format!("make {}", path.display())))
-        };
         make_dir(&facts.data_dir)?;
-        make_dir(&launch.root.writable.join("upper"))?;
-        make_dir(&launch.root.writable.join("work"))?;
+        make_layer(&launch.root)?;
         let resolv_conf = (launch.network == NetworkMode::Host).then(host::resolv_conf);
         for (file, text) in plan::etc_files(launch, resolv_conf.as_deref()) {
-            std::fs::write(facts.records_dir.join(file), text).map_err(Error::io(format!("write {file}")))?;
+            std::fs::write(facts.data_dir.join(file), text).map_err(Error::io(format!("write {file}")))?;
         }
         Ok(())
     }
@@ -222,6 +215,22 @@ impl Drop for Half<'_> {
         }
         drop(layout.remove_container(lock, &self.id, None));
     }
+}
+
+/// A directory of ours; one that is there stays as it is.
+fn make_dir(path: &Path) -> Result<(), Error> {
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(Error::io(format!("make {}", path.display()))(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The writable layer, where it is missing: that of a read-only root is in memory and ends with each run.
+pub(crate) fn make_layer(root: &Root) -> Result<(), Error> {
+    make_dir(&root.writable.join("upper"))?;
+    make_dir(&root.writable.join("work"))
 }
 
 fn label(image: &Image) -> Option<&str> {

@@ -181,8 +181,9 @@ fn mounts(
         mounts.push(mount(tmpfs.target, kind, false, false)?);
     }
     let ids = || if facts.slot.is_some() { BindIds::Container } else { BindIds::Unmapped };
+    // Not beside the records: in memory they could not be idmapped before Linux 6.3.
     for file in ["hostname", "hosts", "resolv.conf"] {
-        let kind = MountKind::Bind { source: facts.records_dir.join(file), ids: ids() };
+        let kind = MountKind::Bind { source: facts.data_dir.join(file), ids: ids() };
         mounts.push(mount(&format!("/etc/{file}"), kind, read_only, true)?);
     }
     mounts.extend(asked_mounts(facts, spec)?);

@@ -9,7 +9,7 @@ impl Engine {
     /// [`Error::WrongState`] for a running container without `force`.
     pub fn remove(&self, id: &ContainerId, force: bool) -> Result<(), Error> {
         let Some(view) = self.view(id)? else { return Err(Error::NoContainer(id.to_string())) };
-        if let State::Running(_) | State::Paused(_) = view.state {
+        if let State::Running(status) | State::Paused(status) = &view.state {
             if !force {
                 return Err(Error::WrongState {
                     name: view.record.name.to_string(),
@@ -17,7 +17,7 @@ impl Engine {
                     way_out: "stop the container before removing it, or use --force",
                 });
             }
-            self.kill_now(id)?;
+            self.kill_now(id, status)?;
         }
         self.discard(id)
     }

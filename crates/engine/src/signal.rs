@@ -21,8 +21,13 @@ impl Engine {
     pub fn kill(&self, id: &ContainerId, signal: Signal) -> Result<(), Error> {
         let status = self.running(id)?;
         if signal == Signal::KILL {
-            return self.kill_now(id);
+            return self.kill_now(id, &status);
         }
+        Self::send(&status, signal)
+    }
+
+    /// Sends a signal to the first process; one that has ended meanwhile is no error.
+    fn send(status: &Status, signal: Signal) -> Result<(), Error> {
         let Some(init) = open_process(&status.init)? else { return Ok(()) };
         let raw = Raw::from_named_raw(signal.number())
             .ok_or_else(|| Error::Invalid(format!("signal {signal} cannot be sent")))?;
@@ -45,23 +50,28 @@ impl Engine {
     ) -> Result<(), Error> {
         let Some(view) = self.view(id)? else { return Err(Error::NoContainer(id.to_string())) };
         let Some(status) = view.state.status() else { return Ok(()) };
-        let launch = self.launch(id)?;
-        self.kill(id, signal.unwrap_or(launch.stop_signal))?;
-        if status.paused {
-            return self.kill_now(id);
+        let launch = match self.launch(id) {
+            // Removed at its end, since the look above.
+            Err(Error::NoContainer(_)) => return Ok(()),
+            launch => launch?,
+        };
+        let signal = signal.unwrap_or(launch.stop_signal);
+        if status.paused || signal == Signal::KILL {
+            return self.kill_now(id, status);
         }
+        Self::send(status, signal)?;
         let patience = patience.unwrap_or(Duration::from_millis(launch.stop_timeout_ms));
         if let Some(init) = open_process(&status.init)?
             && !wait_readable(&init, Some(patience))?
         {
-            return self.kill_now(id);
+            return self.kill_now(id, status);
         }
         self.settle(id, status)
     }
 
     /// Kills all processes of a container at once and waits for its exit record.
-    pub(crate) fn kill_now(&self, id: &ContainerId) -> Result<(), Error> {
-        let status = self.running(id)?;
+    /// One that has ended since `status` was read is no error.
+    pub(crate) fn kill_now(&self, id: &ContainerId, status: &Status) -> Result<(), Error> {
         if let Some(init) = open_process(&status.init)? {
             // The first process takes its pid namespace with it. Frozen processes die by their group: it lets
             // SIGKILL through on cgroup2, and thaws them on v1. It may be gone a moment later.
@@ -74,7 +84,7 @@ impl Engine {
                 group.kill()?;
             }
         }
-        self.settle(id, &status)
+        self.settle(id, status)
     }
 
     fn settle(&self, id: &ContainerId, status: &Status) -> Result<(), Error> {

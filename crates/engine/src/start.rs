@@ -6,6 +6,7 @@ use corral_spec::{ContainerId, UserNamespace};
 use corral_state::Life;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
+use crate::create::make_layer;
 use crate::sealed::Sealed;
 use crate::{Engine, Error, Prepared, State};
 
@@ -46,6 +47,7 @@ impl Engine {
         }
         let lock = self.layout.lock(id)?;
         let life = self.layout.life(id);
+        make_layer(&self.launch(id)?.root)?;
         match std::fs::remove_file(self.layout.records(id, life).join("exit.json")) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Error::io("remove the last exit record")(error));

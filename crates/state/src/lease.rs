@@ -4,7 +4,7 @@ use std::path::Path;
 
 use corral_spec::{ContainerId, ContainerName};
 
-use crate::layout::{IDS, NAMES};
+use crate::layout::{IDS, NAMES, RECORD};
 use crate::{Error, Layout, Life};
 
 /// How many host ids a container gets.
@@ -66,12 +66,11 @@ impl Layout {
             if self.take(NAMES, name.as_str(), id, life)? {
                 return Ok(());
             }
-            match self.by_name(name.as_str()) {
-                Some(holder) if self.is_there(&holder) => {
+            for holder in self.holders(name) {
+                if self.is_there(&holder) {
                     return Err(Error::NameTaken { name: name.to_string(), by: holder.to_string() });
                 }
-                Some(holder) => self.release(NAMES, name.as_str(), &holder)?,
-                None => {}
+                self.release(NAMES, name.as_str(), &holder)?;
             }
         }
         Err(Error::NameTaken { name: name.to_string(), by: "another command".into() })
@@ -85,10 +84,15 @@ impl Layout {
         self.release(NAMES, name.as_str(), id)
     }
 
-    /// Who holds a name.
+    /// Which container has a name. Someone who is just trying to take it does not stand in its way.
     pub fn by_name(&self, name: &str) -> Option<ContainerId> {
         let name: ContainerName = name.parse().ok()?;
-        self.leases(NAMES).iter().find_map(|dir| holder(&dir.join(name.as_str())))
+        self.holders(&name).into_iter().max_by_key(|id| self.is_whole(id))
+    }
+
+    /// Whom the two leases of a name name.
+    fn holders(&self, name: &ContainerName) -> Vec<ContainerId> {
+        self.leases(NAMES).iter().filter_map(|dir| holder(&dir.join(name.as_str()))).collect()
     }
 
     /// Removes every lease whose container is gone; returns how many there were.
@@ -136,6 +140,11 @@ impl Layout {
             }
         }
         Ok(())
+    }
+
+    /// Whether a container has a record.
+    fn is_whole(&self, id: &ContainerId) -> bool {
+        [self.run(id), self.container(id)].iter().any(|dir| dir.join(RECORD).exists())
     }
 
     /// Whether a container has a directory, whole or half made.
@@ -191,6 +200,18 @@ mod tests {
             layout.release_ids(first, &a).expect("release");
             assert_eq!(layout.lease_ids(&a, other).expect("lease"), first);
         }
+    }
+
+    #[test]
+    fn who_tries_to_take_a_name_does_not_hide_its_container() {
+        let (_dir, layout) = layout();
+        let (web, other) = (container(&layout, 1), container(&layout, 2));
+        let name: ContainerName = "web".parse().expect("name");
+        layout.lease_name(&name, &web, Life::Lasting).expect("free");
+        std::fs::write(layout.container(&web).join(RECORD), "").expect("record");
+        // As a command that was killed between its two looks leaves it.
+        symlink(other.as_str(), layout.run_root().join(NAMES).join("web")).expect("lease");
+        assert_eq!(layout.by_name("web"), Some(web));
     }
 
     #[test]

@@ -5,20 +5,20 @@
 //! ├── store/            room `image`           ├── containers/ID/
 //! ├── containers/ID/                           │   ├── lock         held by whoever works on ID,
 //! │   ├── (records)                            │   │                and by its monitor for life
-//! │   ├── log/            monitor              │   ├── status.json  monitor
-//! │   └── upper/, work/   of the overlay       │   ├── attach.sock  monitor
-//! ├── ids/SLOT          symlink to ID:         │   ├── (records)
-//! │                     a lease of 65,536      │   └── upper/, work/  of a read-only root
-//! │                     host ids               ├── ids/SLOT
-//! ├── names/NAME        symlink to ID:         └── names/NAME
+//! │   ├── hostname, hosts, resolv.conf         │   ├── status.json  monitor
+//! │   ├── log/            monitor              │   ├── attach.sock  monitor
+//! │   └── upper/, work/   of the overlay       │   ├── (records)
+//! ├── ids/SLOT          symlink to ID:         │   └── upper/, work/  of a read-only root
+//! │                     a lease of 65,536      ├── ids/SLOT
+//! │                     host ids               └── names/NAME
+//! ├── names/NAME        symlink to ID:
 //! │                     a lease of a name
 //! ├── volumes/NAME/     data of a named volume
 //! └── state.db          SQLite: volumes, grants
 //!
 //! records   container.json          last written: a container exists when this file does
 //!           launch.json             what the monitor runs
-//!           hostname, hosts, resolv.conf
-//!           started                 marker: began, and not yet ended
+//!           started                 marker: it was started at least once
 //!           exit.json               how it ended (monitor)
 //! ```
 //!

@@ -2,7 +2,6 @@
 
 mod support;
 
-
 use corral_runtime::ControlGroup;
 use corral_spec::record::Cgroup;
 use support::{Bench, eventually, ran};

@@ -248,8 +248,30 @@ impl NodeProject {
                 }
             }
         }
-        Ok(all)
+        match below_no_directory(&all) {
+            Some((path, above)) => Err(Error::archive(
+                format!("/{}", path.display()),
+                format!(
+                    "another package has /{}, which is no directory: use another version of one of them",
+                    above.display()
+                ),
+            )),
+            None => Ok(all),
+        }
     }
+}
+
+/// A path of the tree below a file or link, and that file or link.
+fn below_no_directory(tree: &Tree) -> Option<(&Path, &Path)> {
+    // What is below a path follows it.
+    let mut last: Option<&Path> = None;
+    for (path, node) in tree.iter() {
+        if let Some(above) = last.filter(|above| path.starts_with(above)) {
+            return Some((path, above));
+        }
+        last = (!matches!(node.kind, NodeKind::Directory)).then_some(path);
+    }
+    None
 }
 
 /// `node_modules/.bin` beside the package.
@@ -293,4 +315,27 @@ fn entrypoint(manifest: &Value, scan: &Scan) -> Option<Vec<String>> {
     }
     let main = manifest.get("main").and_then(Value::as_str);
     main.into_iter().chain(["index.js", "index.mjs", "server.js", "main.js", "agent.js"]).find_map(node)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(nodes: &[(&str, Node)], expect: Option<(&str, &str)>) {
+        let mut tree = Tree::default();
+        for (path, node) in nodes {
+            tree.insert(*path, node.clone());
+        }
+        let expect = expect.map(|(path, above)| (Path::new(path), Path::new(above)));
+        assert_eq!(below_no_directory(&tree), expect, "{tree:?}");
+    }
+
+    #[test]
+    fn nothing_lies_below_a_link_or_file() {
+        let (link, file, dir) = (Node::symlink("lib"), Node::file(0o644, Vec::new()), Node::directory(0o755));
+        check(&[("p/a", file.clone()), ("p/a.b", file.clone()), ("p/ab", file.clone())], None);
+        check(&[("p/a", dir), ("p/a/b", file.clone())], None);
+        check(&[("p/m", link), ("p/m-x", file.clone()), ("p/m/q/x", file.clone())], Some(("p/m/q/x", "p/m")));
+        check(&[("p", file.clone()), ("p/x", file)], Some(("p/x", "p")));
+    }
 }

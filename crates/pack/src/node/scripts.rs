@@ -9,6 +9,8 @@
 //! One step for each package. What its scripts change elsewhere (in other packages, in the base) is dropped: a
 //! project that trusts one package with its own files has not trusted it with the others'.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -30,7 +32,7 @@ use crate::tree::{NodeKind, Tree};
 use crate::work::WorkDir;
 
 /// Part of the layer's key: raise it when the same scripts give another tree.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 const SCRIPT: &str = include_str!("run_scripts.js");
 const DEBIAN_NODE: &str = "/usr/bin/node";
 /// A package.json larger than this is refused.
@@ -138,13 +140,12 @@ impl Runner<'_, '_> {
 fn replaced(package: &Package, own: &Tree, left: Tree) -> Tree {
     let home = home(package);
     let below = home.join("node_modules");
+    // None for node_modules itself: a file or link in its place would take the other packages' away.
+    let first =
+        |path: &Path| Some(path.strip_prefix(&below).ok()?.components().next()?.as_os_str().to_owned());
     // What it bundles came in its own archive; anything else there is another package's.
-    let bundled = |path: &Path| {
-        own.iter().any(|(had, _)| {
-            had.strip_prefix(&below).ok().and_then(|inside| inside.components().next())
-                == path.strip_prefix(&below).ok().and_then(|inside| inside.components().next())
-        })
-    };
+    let bundles: BTreeSet<OsString> = own.iter().filter_map(|(path, _)| first(path)).collect();
+    let bundled = |path: &Path| first(path).is_some_and(|first| bundles.contains(&first));
     let mut tree = Tree::default();
     for (path, node) in own.iter().filter(|(path, _)| !path.starts_with(&home)) {
         tree.insert(path, node.clone());
@@ -283,7 +284,8 @@ mod tests {
             ("app/node_modules/p/node_modules/bundled/y", ""),
             ("app/node_modules/p/node_modules/other/evil", ""),
         ]);
-        let tree = replaced(&package("node_modules/p", true), &own, left);
+        let p = package("node_modules/p", true);
+        let tree = replaced(&p, &own, left);
         let shown: Vec<_> =
             tree.iter().map(|(path, node)| format!("{} {:o}", path.display(), node.mode)).collect();
         assert_eq!(
@@ -293,6 +295,14 @@ mod tests {
                 "app/node_modules/p/bin/p 755",
                 "app/node_modules/p/node_modules/bundled/y 644",
             ]
+        );
+        let mut left = Tree::default();
+        left.insert("app/node_modules/p/node_modules", Node::symlink("lib"));
+        left.insert("app/node_modules/p/lib/x", Node::file(0o644, Vec::new()));
+        let tree = replaced(&p, &own, left);
+        assert_eq!(
+            tree.iter().map(|(path, _)| path.display().to_string()).collect::<Vec<_>>(),
+            ["app/node_modules/.bin/p", "app/node_modules/p/lib/x"]
         );
     }
 }

@@ -6,7 +6,8 @@
 //! INDEX/NAME/ ──JSON (PEP 691) or HTML (PEP 503)──▶ Link… ──sha256 wanted?──▶ Offer
 //! ```
 //!
-//! Everything from here is judged by a pinned hash. A password goes to the host that it was given for.
+//! Everything from here is judged by a pinned hash. A password goes to the host that it was given for, and not in
+//! clear unless the user's own index is asked so.
 
 mod config;
 mod netrc;
@@ -260,13 +261,21 @@ fn plain(url: &Url) -> String {
 }
 
 /// `USER:PASSWORD` for an address: those of a configured index on the same server, else of .netrc.
+///
+/// The address may come from a project's lock. So .netrc, which knows neither scheme nor port, counts where the
+/// server proves its name, and its `default` for the user's own indexes only.
 fn credentials(url: &Url, known: &[Url], netrc: &Netrc) -> Option<String> {
     let own = known.iter().find(|index| index.origin() == url.origin() && !index.username().is_empty());
     if let Some(index) = own {
         let password = index.password().unwrap_or_default();
         return Some(format!("{}:{}", decoded(index.username()), decoded(password)));
     }
-    netrc.find(url.host_str()?).map(|(login, password)| format!("{login}:{password}"))
+    let configured = known.iter().any(|index| index.origin() == url.origin());
+    if !configured && url.scheme() != "https" {
+        return None;
+    }
+    let entry = netrc.find(Some(url.host_str()?)).or_else(|| netrc.find(None).filter(|_| configured));
+    entry.map(|(login, password)| format!("{login}:{password}"))
 }
 
 /// `%40` → `@`.
@@ -319,6 +328,22 @@ mod tests {
             assert_eq!(credentials(&url, &known, &netrc).as_deref(), expect, "{address}");
             assert!(!plain(&url).contains('@'));
         }
+        let netrc = "machine h.example login u password p\nmachine plain.example login v password q\n";
+        let known = [Url::parse("http://plain.example:8080/simple").expect("an address")];
+        for (address, named, any) in [
+            ("https://h.example/a.tar.gz", Some("u:p"), Some("u:p")),
+            ("http://h.example/a.tar.gz", None, None),
+            ("https://other.example/a.tar.gz", None, None),
+            ("http://plain.example:8080/a.tar.gz", Some("v:q"), Some("v:q")),
+            ("http://plain.example/a.tar.gz", None, None),
+        ] {
+            let url = Url::parse(address).expect("an address");
+            let of = |text: &str| credentials(&url, &known, &Netrc::parse(text));
+            assert_eq!(of(netrc).as_deref(), named, "{address}");
+            assert_eq!(of(&format!("{netrc}default login d password e")).as_deref(), any, "{address}");
+        }
+        let default = Netrc::parse("default login d password e");
+        assert_eq!(credentials(&known[0], &known, &default).as_deref(), Some("d:e"));
         assert_eq!(encode_padded(b"fo"), "Zm8=");
         assert_eq!(decoded("%4"), "%4");
     }

@@ -31,7 +31,7 @@ impl Netrc {
     }
 
     /// Reads the text; macros and what is not known are passed over.
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let (mut entries, mut macro_body): (Vec<Entry>, bool) = (Vec::new(), false);
         for line in text.lines() {
             if macro_body && !line.trim().is_empty() {
@@ -63,10 +63,9 @@ impl Netrc {
         Self { entries }
     }
 
-    /// User and password for a host.
-    pub(super) fn find(&self, host: &str) -> Option<(&str, &str)> {
-        let named = self.entries.iter().find(|entry| entry.machine.as_deref() == Some(host));
-        let entry = named.or_else(|| self.entries.iter().find(|entry| entry.machine.is_none()))?;
+    /// User and password for a host by its name; None gives those of `default`.
+    pub(super) fn find(&self, host: Option<&str>) -> Option<(&str, &str)> {
+        let entry = self.entries.iter().find(|entry| entry.machine.as_deref() == host)?;
         Some((&entry.login, &entry.password))
     }
 }
@@ -81,9 +80,10 @@ mod tests {
         let netrc = Netrc::parse(text);
         for (host, expect) in [("a", Some(("u", "p"))), ("b", Some(("v", "q#"))), ("evil", None), ("c", None)]
         {
-            assert_eq!(netrc.find(host), expect, "{host}");
+            assert_eq!(netrc.find(Some(host)), expect, "{host}");
         }
-        assert_eq!(Netrc::parse("default login d password e").find("any"), Some(("d", "e")));
-        assert_eq!(Netrc::parse("login x password y machine").find("a"), None);
+        let default = Netrc::parse("default login d password e");
+        assert_eq!((default.find(Some("any")), default.find(None)), (None, Some(("d", "e"))));
+        assert_eq!(Netrc::parse("login x password y machine").find(Some("a")), None);
     }
 }

@@ -48,7 +48,8 @@ impl Tools<'_> {
         argv.extend(arguments.iter().map(|word| word.to_string_lossy().into_owned()));
         let env = environment();
         let mut mounts = vec![mount(work, work, false)];
-        mounts.extend(configuration(&env));
+        let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+        mounts.extend(configuration(&home, &env));
         let step = Step { layers: vec![layer], argv, env, mounts, workdir: "/".into(), host_network: true };
         let outcome = self.engine.run_step(&step)?;
         match outcome.code {
@@ -74,14 +75,18 @@ fn environment() -> Vec<(String, String)> {
 }
 
 /// The user's pip configuration, root certificates, and whatever file or directory a variable of pip names.
-fn configuration(env: &[(String, String)]) -> Vec<StepMount> {
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+///
+/// Any of them may be a symbolic link, which would lead nowhere inside: what it leads to is mounted in its place.
+fn configuration(home: &Path, env: &[(String, String)]) -> Vec<StepMount> {
     let mut places: Vec<(PathBuf, PathBuf)> = ["/etc/pip.conf", "/etc/ssl/certs/ca-certificates.crt"]
         .iter()
         .map(|path| (path.into(), path.into()))
         .collect();
-    for file in [".config/pip", ".pip", ".netrc"] {
-        places.push((home.join(file), Path::new("/root").join(file)));
+    let inside = Path::new("/root");
+    places.push((home.join(".netrc"), inside.join(".netrc")));
+    for dir in [".config/pip", ".pip"] {
+        let entries = std::fs::read_dir(home.join(dir)).into_iter().flatten().flatten();
+        places.extend(entries.map(|entry| (entry.path(), inside.join(dir).join(entry.file_name()))));
     }
     let named = env
         .iter()
@@ -91,7 +96,53 @@ fn configuration(env: &[(String, String)]) -> Vec<StepMount> {
     places.dedup();
     places
         .into_iter()
-        .filter(|(source, _)| source.is_absolute() && source.exists())
+        .filter(|(source, _)| source.is_absolute())
+        .filter_map(|(source, target)| Some((source.canonicalize().ok()?, target)))
+        // /dev/null, which stands for no configuration, is there already.
+        .filter(|(source, _)| source.is_file() || source.is_dir())
         .map(|(source, target)| mount(&source, &target, true))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_of_the_configuration_are_followed() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let home = dir.path().canonicalize().expect("canonical");
+        std::fs::create_dir_all(home.join("dotfiles/certs")).expect("made");
+        std::fs::create_dir_all(home.join(".config/pip")).expect("made");
+        for file in ["dotfiles/netrc", "dotfiles/pip.conf", ".config/pip/ca.pem"] {
+            std::fs::write(home.join(file), "").expect("written");
+        }
+        for (aim, link) in [
+            ("dotfiles/netrc", ".netrc"),
+            ("../../dotfiles/pip.conf", ".config/pip/pip.conf"),
+            ("dotfiles/certs", "certs"),
+            ("nowhere", ".config/pip/gone"),
+        ] {
+            symlink(aim, home.join(link)).expect("linked");
+        }
+        let certs = home.join("certs").display().to_string();
+        let env = [("SSL_CERT_DIR", certs.as_str()), ("PIP_CONFIG_FILE", "/dev/null"), ("PIP_CERT", "x")];
+        let mounts = configuration(&home, &env.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let shown: Vec<(String, &str)> = mounts
+            .iter()
+            .filter_map(|mount| Some((mount.source.strip_prefix(&home).ok()?, mount.target.as_str())))
+            .map(|(source, target)| (source.display().to_string(), target))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                (".config/pip/ca.pem".to_owned(), "/root/.config/pip/ca.pem"),
+                ("dotfiles/pip.conf".to_owned(), "/root/.config/pip/pip.conf"),
+                ("dotfiles/netrc".to_owned(), "/root/.netrc"),
+                ("dotfiles/certs".to_owned(), certs.as_str()),
+            ]
+        );
+        assert!(mounts.iter().all(|mount| mount.read_only && mount.target != "/dev/null"));
+    }
 }

@@ -1,5 +1,5 @@
-//! The package clients that the user has configured (pip, uv, npm), used for one thing: to fetch files whose
-//! hashes are known.
+//! The package clients that the user has configured (pip, uv, npm), used to fetch files whose hashes are known, to
+//! resolve what has none among wheels, and to tell how they are configured; never to run or build a package.
 //!
 //! A client keeps the user's environment and configuration (indexes, proxies, credentials) and sees
 //! nothing of the project: an empty working directory, no variable that loads code from elsewhere, and

@@ -1,4 +1,4 @@
-//! pip: the user's own, uv's, or Debian's in a container.
+//! pip: uv's, the user's own, or Debian's in a container.
 //!
 //! ```text
 //! generated requirements ──▶ pip download --no-deps --only-binary :all: --require-hashes   (cwd: empty)
@@ -7,7 +7,7 @@
 //!
 //! Never without `--only-binary`: to download a source distribution, pip runs its build for the metadata.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
@@ -28,26 +28,45 @@ pub(super) enum Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    /// Finds the user's pip; through uv if only that is there; Debian's in a container if nothing is.
+    /// Finds pip: through uv if that is there, else the user's own; Debian's in a container if none answers.
     pub(super) fn find(project: &Path, tools: &'a Tools<'a>) -> Self {
+        Self::first(project, tools, |_| true)
+    }
+
+    /// The same for [`Client::resolve`], which needs the interpreter.
+    pub(super) fn find_resolver(project: &Path, tools: &'a Tools<'a>) -> Self {
+        Self::first(project, tools, Self::has_interpreter)
+    }
+
+    fn has_interpreter(&self) -> bool {
+        !matches!(self, Self::Program(_))
+    }
+
+    fn first(project: &Path, tools: &'a Tools<'a>, fits: fn(&Self) -> bool) -> Self {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let find = |name: &str| client::find(name, &path, project);
+        let answers = |client: &Self| client.run(&["--version".into()], project, project).is_ok();
+        let found = Self::candidates(&path, project).into_iter().filter(fits).find(answers);
+        found.unwrap_or(Self::Confined(tools))
+    }
+
+    /// The clients on the path, the preferred one first. They may turn out to have no pip.
+    fn candidates(path: &OsStr, project: &Path) -> Vec<Self> {
+        let find = |name: &str| client::find(name, path, project);
         let with = |program: PathBuf, arguments: &[&str]| {
             std::iter::once(program.into_os_string())
                 .chain(arguments.iter().map(OsString::from))
                 .collect::<Vec<_>>()
         };
         let candidates = [
-            find("python3").map(|python| Self::Module(with(python, &[]))),
-            find("pip3").map(|pip| Self::Program(with(pip, &[]))),
-            find("pip").map(|pip| Self::Program(with(pip, &[]))),
             find("uv").map(|uv| {
                 let words = ["run", "--no-project", "--quiet", "--with", "pip", "python"];
                 Self::Module(with(uv, &words))
             }),
+            find("python3").map(|python| Self::Module(with(python, &[]))),
+            find("pip3").map(|pip| Self::Program(with(pip, &[]))),
+            find("pip").map(|pip| Self::Program(with(pip, &[]))),
         ];
-        let answers = |client: &Self| client.run(&["--version".into()], project, project).is_ok();
-        candidates.into_iter().flatten().find(answers).unwrap_or(Self::Confined(tools))
+        candidates.into_iter().flatten().collect()
     }
 
     /// Fetches what the requirements name into `dest`, for the environment.
@@ -187,4 +206,59 @@ fn explain(said: &str) -> String {
         return format!("{said}; the index offers another file than the lock names: it was not used");
     }
     said.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn uv_first_and_no_lone_program_to_resolve_with() {
+        let check = |programs: &[&str], all: &[&str], resolving: &[&str]| {
+            let dir = tempfile::tempdir().expect("temporary directory");
+            for program in programs {
+                let path = dir.path().join(program);
+                std::fs::write(&path, "#!/bin/sh\n").expect("written");
+                std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("executable");
+            }
+            let found = Client::candidates(dir.path().as_os_str(), Path::new("/project"));
+            let names = |clients: Vec<&Client<'_>>| -> Vec<String> {
+                let first = |client: &Client<'_>| match client {
+                    Client::Module(argv) | Client::Program(argv) => Path::new(&argv[0]).display().to_string(),
+                    Client::Confined(_) => "confined".into(),
+                };
+                clients
+                    .into_iter()
+                    .map(|client| first(client).replace(&format!("{}/", dir.path().display()), ""))
+                    .collect()
+            };
+            assert_eq!(names(found.iter().collect()), all);
+            assert_eq!(names(found.iter().filter(|client| client.has_interpreter()).collect()), resolving);
+        };
+        check(&["pip", "pip3", "python3", "uv"], &["uv", "python3", "pip3", "pip"], &["uv", "python3"]);
+        check(&["pip3", "other"], &["pip3"], &[]);
+        check(&[], &[], &[]);
+    }
+
+    #[test]
+    fn last_words_get_a_way_out() {
+        for (said, expect) in [
+            ("ERROR: No matching distribution found for x", "no wheel for the image's Python"),
+            (
+                "PermissionError: a dependency would run code to tell what it needs (subprocess.Popen of python3)",
+                "given by address and is no wheel",
+            ),
+            (
+                "RuntimeError: a dependency would run code to tell what it needs (subprocess.Popen of git)",
+                "given by address and is no wheel",
+            ),
+            ("THESE PACKAGES DO NOT MATCH THE HASHES FROM", "it was not used"),
+        ] {
+            let explained = explain(said);
+            assert!(explained.starts_with(said) && explained.contains(expect), "{explained}");
+        }
+        assert_eq!(explain("other"), "other");
+        assert!(GUARDED.contains("would run code to tell"));
+    }
 }

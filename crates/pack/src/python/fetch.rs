@@ -367,7 +367,7 @@ impl<'a> Fetcher<'a> {
         let work = WorkDir::new(self.cache)?;
         let list = work.path().join("requirements.txt");
         std::fs::write(&list, lines.join("\n")).map_err(Error::io("write", &list))?;
-        let report = Client::find(self.project, self.tools).resolve(
+        let report = Client::find_resolver(self.project, self.tools).resolve(
             &list,
             work.path(),
             self.environment,

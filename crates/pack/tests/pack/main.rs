@@ -326,8 +326,11 @@ fn unbuilt(world: &World) {
         let setup = format!("open({:?}, 'w').close()\n", links.join("ran"));
         std::fs::write(&evil, sdist::archive(&[("evil-1/setup.py", setup.as_bytes())])).expect("written");
         let needs = format!("Requires-Dist: evil @ file://{}\n", evil.display());
-        let front = wheel::wheel_that(&needs, "front", "1", &[]);
-        std::fs::write(links.join("front-1-py3-none-any.whl"), front).expect("written");
+        let checkout = format!("Requires-Dist: evil @ git+file://localhost{}\n", links.display());
+        for (name, needs) in [("front", needs), ("checkout", checkout)] {
+            let wheel = wheel::wheel_that(&needs, name, "1", &[]);
+            std::fs::write(links.join(format!("{name}-1-py3-none-any.whl")), wheel).expect("written");
+        }
         let output = std::process::Command::new("/proc/self/exe")
             .arg("a dependency's build is not run")
             .env("CORRAL_TEST_LINKS", &links)
@@ -335,15 +338,18 @@ fn unbuilt(world: &World) {
             .env("CORRAL_TEST_CACHE", world.options(Path::new(".")).cache)
             .output()
             .expect("this program");
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && text.contains("1 passed; 0 failed"), "{text}");
+        let (text, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && text.contains("1 passed; 0 failed"), "{text}{said}");
         return;
     };
-    let project = world.project(
-        "unbuilt",
-        &[("main.py", b""), ("pyproject.toml", b"[project]\nname = \"u\"\ndependencies = [\"front\"]\n")],
-    );
-    world.fails(&world.options(&project), "a dependency is given by address and is no wheel");
+    let way_out = "a dependency is given by address and is no wheel";
+    // pip must not have the last word, which would be to install git.
+    let of_git = format!("(subprocess.Popen of git): {way_out}");
+    for (name, expect) in [("front", way_out), ("checkout", &of_git)] {
+        let manifest = format!("[project]\nname = \"u\"\ndependencies = [\"{name}\"]\n");
+        let project = world.project(name, &[("main.py", b""), ("pyproject.toml", manifest.as_bytes())]);
+        world.fails(&world.options(&project), expect);
+    }
     assert!(!links.join("ran").exists());
 }
 
@@ -356,8 +362,8 @@ fn confined_client(world: &World) {
         .env("CORRAL_TEST_CACHE", world.options(Path::new(".")).cache)
         .output()
         .expect("this program");
-    let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && text.contains("1 passed; 0 failed"), "{text}");
+    let (text, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && text.contains("1 passed; 0 failed"), "{text}{said}");
     assert!(!text.contains("SKIP"), "{text}");
 }
 

@@ -20,15 +20,7 @@ impl Config {
     ///
     /// Of one key, the environment wins over the section of the command, and that over `global`.
     pub(super) fn parse(listed: &str, default: Option<&str>) -> Self {
-        let value = |key: &str| {
-            [":env:", "download", "global"].iter().find_map(|section| {
-                listed.lines().find_map(|line| {
-                    let (name, value) = line.split_once('=')?;
-                    let (of, own) = name.rsplit_once('.')?;
-                    (of == *section && own == key).then(|| unquoted(value))
-                })
-            })
-        };
+        let value = |key: &str| value(listed, key);
         let words = |key: &str| -> Vec<String> {
             value(key).iter().flat_map(|text| text.split_whitespace()).map(str::to_owned).collect()
         };
@@ -52,6 +44,21 @@ impl Config {
             roots: plain("cert").map(PathBuf::from),
         }
     }
+}
+
+/// Whether what `pip config list` printed sets an index for [`Config::parse`]; another command's does not count.
+pub(super) fn names_index(listed: &str) -> bool {
+    value(listed, "index-url").is_some()
+}
+
+fn value(listed: &str, key: &str) -> Option<String> {
+    [":env:", "download", "global"].iter().find_map(|section| {
+        listed.lines().find_map(|line| {
+            let (name, value) = line.split_once('=')?;
+            let (of, own) = name.rsplit_once('.')?;
+            (of == *section && own == key).then(|| unquoted(value))
+        })
+    })
 }
 
 /// The index of a pip that is not configured, out of the help of its `download`.
@@ -121,6 +128,13 @@ mod tests {
 
     #[test]
     fn the_default_is_in_the_help() {
+        for (listed, expect) in [
+            ("global.index-url='https://g'", true),
+            ("install.index-url='https://i'\nglobal.extra-index-url='https://x'", false),
+            ("", false),
+        ] {
+            assert_eq!(names_index(listed), expect, "{listed}");
+        }
         let help = "  -i, --index-url <url>  Base URL of the index\n      (default\n      https://i.example/simple). This\n  --no-index";
         assert_eq!(default_index(help).as_deref(), Some("https://i.example/simple"));
         assert_eq!(default_index("--index-url <url> Base URL (default none)"), None);

@@ -73,7 +73,7 @@ impl Index {
     /// [`Error::Client`] if it does not tell.
     pub(super) fn of_client(client: &Client<'_>, project: &Path) -> Result<Self, Error> {
         let listed = client.configuration(project)?;
-        let default = match listed.contains(".index-url=") {
+        let default = match config::names_index(&listed) {
             true => None,
             false => config::default_index(&client.help(project)?),
         };

@@ -211,3 +211,32 @@ fn a_container_with_the_hosts_ids_reaches_only_a_sealed_copy_of_the_engine() {
     corral.ok(&["rm", "-f", "weak"]);
     exec.wait().expect("ended with the container");
 }
+
+#[test]
+fn the_containers_own_files_of_etc_are_bounded_memory() {
+    let corral = Corral::new();
+    let said = shell(
+        &corral,
+        &["--hostname", "box"],
+        "cat /etc/hostname; grep -c box /etc/hosts; echo 10.0.0.1 peer >> /etc/hosts && grep peer /etc/hosts",
+    );
+    assert_eq!(said.out, "box\n1\n10.0.0.1 peer\n", "{said:?}");
+    let fill = "dd if=/dev/zero of=/etc/hosts bs=1M count=4 2>&1; stat -c %s /etc/hosts";
+    let said = shell(&corral, &[], fill);
+    assert!(said.out.contains("No space left"), "{said:?}");
+    assert!(
+        said.out.lines().last().and_then(|size| size.parse().ok()).is_some_and(|size: u64| size < 1 << 20)
+    );
+    let said = shell(&corral, &["--read-only"], "echo x >> /etc/hosts");
+    assert!(said.code != 0 && said.err.contains("Read-only file system"), "{said:?}");
+    let said = shell(&corral, &["-u", "1000"], "ls /dev/.corral; echo x >> /etc/hosts");
+    assert!(said.code != 0 && said.err.matches("ermission denied").count() == 2, "{said:?}");
+    // What the user mounts there wins.
+    let own = corral.dir().join("own");
+    std::fs::write(&own, "mine\n").expect("file");
+    let said = shell(&corral, &["-v", &format!("{}:/etc/hosts:ro", own.display())], "cat /etc/hosts");
+    assert_eq!(said.out, "mine\n", "{said:?}");
+    // With the host's user namespace, /dev is another one.
+    let said = shell(&corral, &["--userns", "host", "--hostname", "box"], "cat /etc/hostname");
+    assert_eq!(said.out, "box\n", "{said:?}");
+}

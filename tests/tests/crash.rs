@@ -75,13 +75,73 @@ fn a_killed_monitor_of_a_rm_container_leaves_nothing_after_the_next_command() {
 }
 
 #[test]
-fn a_killed_client_leaves_a_container_that_ends_and_cleans_up_by_itself() {
+fn a_killed_client_leaves_a_container_that_ends_by_itself() {
     let corral = Corral::new();
-    let mut client = corral.spawn(&["run", "--rm", "--name", "orphan", "busybox", "sleep", "0.5"]);
+    let mut client = corral.spawn(&["run", "--name", "orphan", "busybox", "sh", "-c", "sleep 0.5; exit 3"]);
     eventually("it runs", || corral.say(&["inspect", "orphan"]).out.contains("\"running\""));
     client.kill().expect("kill");
     client.wait().expect("reaped");
-    eventually("it is gone without any command's help", || left(&corral).is_empty());
+    assert_eq!(corral.ok(&["wait", "orphan"]).trim(), "3");
+    corral.ok(&["rm", "orphan"]);
+    nothing_is_left(&corral);
+}
+
+#[test]
+fn a_killed_run_rm_takes_its_container_with_it() {
+    let corral = Corral::new();
+    let mut command = corral.spawn(&["run", "--rm", "--name", "tied", "busybox", "sleep", "1000"]);
+    eventually("it runs", || corral.say(&["inspect", "tied"]).out.contains("\"running\""));
+    let state = corral.inspect("tied");
+    let (id, init) = (state["Id"].as_str().expect("id"), state["State"]["Pid"].as_i64().expect("pid"));
+    command.kill().expect("kill");
+    command.wait().expect("reaped");
+    eventually("the container is dead", || !alive(init));
+    corral.ok(&["ps"]);
+    nothing_is_left(&corral);
+    assert_eq!(groups(id), 0);
+}
+
+#[test]
+fn a_run_rm_whose_reader_leaves_ends_its_container() {
+    let corral = Corral::new();
+    let words = ["run", "--rm", "busybox", "sh", "-c", "while :; do echo y; done"];
+    let mut command = corral.command(&words).stdout(Stdio::piped()).spawn().expect("corral runs");
+    drop(command.stdout.take());
+    let status = command.wait().expect("reaped");
+    assert_eq!(status.code(), Some(128 + 13), "as a program that SIGPIPE ends");
+    nothing_is_left(&corral);
+}
+
+#[test]
+fn a_run_rm_answers_other_commands_as_any_container_does() {
+    let corral = Corral::new();
+    let mut command = corral.spawn(&[
+        "run",
+        "--rm",
+        "--name",
+        "busy",
+        "busybox",
+        "sh",
+        "-c",
+        "trap 'exit 7' TERM; while :; do sleep 0.05; done",
+    ]);
+    eventually("it runs", || corral.say(&["inspect", "busy"]).out.contains("\"running\""));
+    assert_eq!(corral.ok(&["exec", "busy", "echo", "in"]), "in\n");
+    corral.ok(&["pause", "busy"]);
+    assert_eq!(corral.inspect("busy")["State"]["Status"], "paused");
+    corral.ok(&["unpause", "busy"]);
+    let mut waiter = corral.command(&["wait", "busy"]).stdout(Stdio::piped()).spawn().expect("corral runs");
+    eventually("somebody waits", || {
+        let fd = |fd| std::fs::read_link(format!("/proc/{}/fd/{fd}", waiter.id())).unwrap_or_default();
+        (3..8).any(|number| fd(number).to_string_lossy().starts_with("socket:"))
+    });
+    corral.ok(&["stop", "busy"]);
+    assert_eq!(command.wait().expect("reaped").code(), Some(7));
+    let mut code = String::new();
+    std::io::Read::read_to_string(&mut waiter.stdout.take().expect("piped"), &mut code).expect("read");
+    assert_eq!(code, "7\n");
+    waiter.wait().expect("reaped");
+    nothing_is_left(&corral);
 }
 
 #[test]

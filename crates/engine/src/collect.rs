@@ -109,7 +109,7 @@ impl Engine {
         match self.due(id, record.as_ref()) {
             Due::Nothing => self.layout.unlock(lock, id)?,
             Due::Settle => self.settle_dead(id, lock)?,
-            Due::Remove => self.layout.remove_container(lock, id, record.as_ref())?,
+            Due::Remove => self.layout.remove_container(lock, id, self.layout.life(id), record.as_ref())?,
         }
         Ok(true)
     }

@@ -14,11 +14,12 @@ use crate::{Engine, Error, PROFILE_LABEL, bind, host, name};
 /// A container that exists and is still locked by us: it can be started, or left.
 #[derive(Debug)]
 pub struct Prepared {
-    /// Identity.
-    pub id: ContainerId,
+    /// What it is.
+    pub record: ContainerRecord,
+    /// What will run.
+    pub launch: Launch,
     pub(crate) lock: ContainerLock,
     pub(crate) life: Life,
-    pub(crate) userns: UserNamespace,
 }
 
 /// What a container is made from.
@@ -88,13 +89,15 @@ impl Engine {
             slot: half.slot,
             lowers,
             data_dir: self.layout().container(&id),
-            records_dir: self.layout().records(&id, life),
             run_dir: self.layout().run(&id),
             max_files: host::max_files(),
+            // Only what shares the host's network can use its name servers.
+            resolv_conf: (spec.network == Some(NetworkMode::Host)).then(host::resolv_conf),
         };
         let mut launch = plan::launch(&facts, &spec)?;
         launch.mounts.extend(extra);
-        self.make_files(&facts, &launch)?;
+        make_dir(&facts.data_dir)?;
+        make_layer(&launch.root)?;
         let record = ContainerRecord {
             generation: GENERATION,
             id: id.clone(),
@@ -106,9 +109,10 @@ impl Engine {
             created_ns: host::now_ns(),
             spec,
         };
-        write_record(&facts.records_dir.join("launch.json"), &launch, false)?;
-        write_record(&facts.records_dir.join("container.json"), &record, life == Life::Lasting)?;
-        Ok(Prepared { id, lock: half.finish()?, life, userns: record.spec.userns })
+        let records_dir = self.layout().records(&record.id, life);
+        write_record(&records_dir.join("launch.json"), &launch, false)?;
+        write_record(&records_dir.join("container.json"), &record, life == Life::Lasting)?;
+        Ok(Prepared { lock: half.finish()?, record, launch, life })
     }
 
     /// Leaves a container that was made and shall not start now.
@@ -116,8 +120,8 @@ impl Engine {
     /// # Errors
     /// When its run directory cannot be removed.
     pub fn leave(&self, prepared: Prepared) -> Result<ContainerId, Error> {
-        self.layout().unlock(prepared.lock, &prepared.id)?;
-        Ok(prepared.id)
+        self.layout().unlock(prepared.lock, &prepared.record.id)?;
+        Ok(prepared.record.id)
     }
 
     fn begin(&self) -> Result<Half<'_>, Error> {
@@ -155,16 +159,6 @@ impl Engine {
             }
         };
         spec.mounts.iter().map(bind).collect()
-    }
-
-    fn make_files(&self, facts: &Facts<'_>, launch: &Launch) -> Result<(), Error> {
-        make_dir(&facts.data_dir)?;
-        make_layer(&launch.root)?;
-        let resolv_conf = (launch.network == NetworkMode::Host).then(host::resolv_conf);
-        for (file, text) in plan::etc_files(launch, resolv_conf.as_deref()) {
-            std::fs::write(facts.data_dir.join(file), text).map_err(Error::io(format!("write {file}")))?;
-        }
-        Ok(())
     }
 
     /// The profile that an image and a flag lead to, for listings and questions before a start.
@@ -213,7 +207,8 @@ impl Drop for Half<'_> {
         if let Some(slot) = self.slot {
             drop(layout.release_ids(slot, &self.id));
         }
-        drop(layout.remove_container(lock, &self.id, None));
+        let life = layout.life(&self.id);
+        drop(layout.remove_container(lock, &self.id, life, None));
     }
 }
 

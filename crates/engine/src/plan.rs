@@ -34,12 +34,12 @@ pub(crate) struct Facts<'a> {
     pub(crate) binds: Vec<Option<Bind>>,
     /// Where the container's writable layer and log are.
     pub(crate) data_dir: PathBuf,
-    /// Where its records are.
-    pub(crate) records_dir: PathBuf,
     /// The container's run directory.
     pub(crate) run_dir: PathBuf,
     /// The caller's hard limit of open files.
     pub(crate) max_files: u64,
+    /// The host's resolv.conf.
+    pub(crate) resolv_conf: Option<String>,
 }
 
 /// A host path and how its owners appear inside.
@@ -55,8 +55,8 @@ const LOG: Log = Log { max_size: 32 << 20, max_files: 3 };
 /// reasoning for its own default), as far as the caller's own hard limit.
 const SOFT_FILES: u64 = 65_536;
 const HARD_FILES: u64 = 1_048_576;
-/// /dev holds links and empty files only.
-const DEV_BYTES: u64 = 64 << 10;
+/// /dev holds links, nodes, and the container's own files of /etc.
+const DEV_BYTES: u64 = 256 << 10;
 
 /// Decides everything, and has the profile judge the result.
 pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, Error> {
@@ -78,7 +78,7 @@ pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, 
             volatile: spec.remove,
             read_only,
         },
-        mounts: mounts(facts, spec, &profile, network, read_only)?,
+        mounts: mounts(facts, spec, (&profile, network, read_only), &hostname)?,
         devices: paths(profile.devices)?,
         links: links()?,
         masked_paths: paths(profile.masked_paths)?,
@@ -108,15 +108,14 @@ pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, 
 }
 
 /// The files of /etc that are the container's own.
-pub(crate) fn etc_files(launch: &Launch, host_resolv_conf: Option<&str>) -> [(&'static str, String); 3] {
-    let name = &launch.hostname;
+fn etc_files(facts: &Facts<'_>, hostname: &str, network: NetworkMode) -> [(&'static str, String); 3] {
+    let hosts =
+        format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{hostname}\n");
+    let resolv_conf = facts.resolv_conf.clone().filter(|_| network == NetworkMode::Host);
     [
-        ("hostname", format!("{name}\n")),
-        (
-            "hosts",
-            format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{name}\n"),
-        ),
-        ("resolv.conf", host_resolv_conf.unwrap_or_default().to_owned()),
+        ("hostname", format!("{hostname}\n")),
+        ("hosts", hosts),
+        ("resolv.conf", resolv_conf.unwrap_or_default()),
     ]
 }
 
@@ -155,9 +154,8 @@ fn links() -> Result<Vec<(AbsPath, String)>, Error> {
 fn mounts(
     facts: &Facts<'_>,
     spec: &ContainerSpec,
-    profile: &Profile,
-    network: NetworkMode,
-    read_only: bool,
+    (profile, network, read_only): (&Profile, NetworkMode, bool),
+    hostname: &str,
 ) -> Result<Vec<Mount>, Error> {
     let mount = |target: &str, kind, read_only, no_exec| {
         Ok::<_, Error>(Mount { target: path(target)?, kind, read_only, no_exec })
@@ -180,11 +178,8 @@ fn mounts(
         let kind = MountKind::Tmpfs { size: Some(tmpfs.size), mode: tmpfs.mode };
         mounts.push(mount(tmpfs.target, kind, false, false)?);
     }
-    let ids = || if facts.slot.is_some() { BindIds::Container } else { BindIds::Unmapped };
-    // Not beside the records: in memory they could not be idmapped before Linux 6.3.
-    for file in ["hostname", "hosts", "resolv.conf"] {
-        let kind = MountKind::Bind { source: facts.data_dir.join(file), ids: ids() };
-        mounts.push(mount(&format!("/etc/{file}"), kind, read_only, true)?);
+    for (file, text) in etc_files(facts, hostname, network) {
+        mounts.push(mount(&format!("/etc/{file}"), MountKind::File { text }, read_only, true)?);
     }
     mounts.extend(asked_mounts(facts, spec)?);
     Ok(mounts)
@@ -328,9 +323,9 @@ mod tests {
             lowers: vec!["/layers/a".into()],
             binds: spec.mounts.iter().map(|_| None).collect(),
             data_dir: "/root/c".into(),
-            records_dir: "/root/c".into(),
             run_dir: "/run/c".into(),
             max_files: 4096,
+            resolv_conf: None,
         };
         launch(&facts, spec)
     }

@@ -1,6 +1,8 @@
+use std::path::PathBuf;
+
 use corral_spec::ContainerId;
 
-use crate::{Engine, Error, State};
+use crate::{Engine, Error, Prepared, State};
 
 impl Engine {
     /// Removes a container. A running one is refused, or killed first if `force`.
@@ -34,6 +36,22 @@ impl Engine {
         let lock = self.layout.lock(id)?;
         // Whoever held the lock before us may have removed it; then this takes away our own run directory only.
         let record = self.layout.container_record(id).unwrap_or_default();
-        Ok(self.layout.remove_container(lock, id, record.as_ref())?)
+        Ok(self.layout.remove_container(lock, id, self.layout.life(id), record.as_ref())?)
+    }
+
+    /// Where a command finds the files of a container that it has just made and runs itself: its data and its run
+    /// directory.
+    pub fn places(&self, prepared: &Prepared) -> [PathBuf; 2] {
+        let id = &prepared.record.id;
+        [self.layout.container(id), self.layout.run(id)]
+    }
+
+    /// Takes away a container that this command has made and run itself, and that has ended.
+    ///
+    /// # Errors
+    /// When the disk fails; the next command goes on from there.
+    pub fn discard_own(&self, prepared: Prepared) -> Result<(), Error> {
+        let Prepared { record, lock, life, .. } = prepared;
+        Ok(self.layout.remove_container(lock, &record.id, life, Some(&record))?)
     }
 }

@@ -47,14 +47,15 @@ impl Engine {
         }
         let lock = self.layout.lock(id)?;
         let life = self.layout.life(id);
-        make_layer(&self.launch(id)?.root)?;
+        let launch = self.launch(id)?;
+        make_layer(&launch.root)?;
         match std::fs::remove_file(self.layout.records(id, life).join("exit.json")) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Error::io("remove the last exit record")(error));
             }
             _ => {}
         }
-        self.start_prepared(Prepared { id: id.clone(), lock, life, userns: view.record.spec.userns })
+        self.start_prepared(Prepared { record: view.record, launch, lock, life })
     }
 
     /// Starts what [`Engine::create`] has just made, under the lock that it still holds.
@@ -64,19 +65,20 @@ impl Engine {
     pub fn start_prepared(&self, prepared: Prepared) -> Result<Started, Error> {
         // A passing container needs no mark: without its lock it is garbage, started or not.
         if prepared.life == Life::Lasting {
-            let mark = self.layout.container(&prepared.id).join("started");
+            let mark = self.layout.container(&prepared.record.id).join("started");
             std::fs::write(mark, "").map_err(Error::io("mark the container as started"))?;
         }
         let client = self.spawn_monitor(&prepared)?;
-        Ok(Started { id: prepared.id, client })
+        Ok(Started { id: prepared.record.id, client })
     }
 
     fn spawn_monitor(&self, prepared: &Prepared) -> Result<OwnedFd, Error> {
-        let Prepared { id, lock, life, userns } = prepared;
+        let Prepared { record, lock, life, .. } = prepared;
+        let id = &record.id;
         let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
             .map_err(|errno| Error::io("make a socket pair")(errno.into()))?;
         let lock = lock.as_fd().try_clone_to_owned().map_err(Error::io("pass the container's lock"))?;
-        let sealed = match userns {
+        let sealed = match record.spec.userns {
             UserNamespace::Private => None,
             UserNamespace::Host => Some(Sealed::copy()?),
         };

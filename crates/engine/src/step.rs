@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use corral_image::{Image, ImageConfig};
 use corral_runtime::Io;
-use corral_spec::record::{BindIds, GENERATION, Mount, MountKind, ProcessName, Status};
+use corral_spec::record::{BindIds, GENERATION, Launch, Mount, MountKind, ProcessName, Status};
 use corral_spec::{AbsPath, ContainerSpec, Digest, Entrypoint, EnvVar, NetworkMode, ProfileName};
 use corral_state::{Life, write_record};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -75,21 +75,19 @@ impl Engine {
             Wanted { image: &image, image_name: "step", spec: spec(step)?, life: Life::Passing },
             mounts(step)?,
         )?;
-        let outcome = self.run_here(&prepared.id);
-        drop(prepared.lock);
-        let discarded = self.discard(&prepared.id);
+        let outcome = self.run_here(&prepared.launch);
+        let discarded = self.discard_own(prepared);
         let outcome = outcome?;
         discarded?;
         Ok(outcome)
     }
 
-    fn run_here(&self, id: &corral_spec::ContainerId) -> Result<StepOutcome, Error> {
-        let launch = self.launch(id)?;
+    fn run_here(&self, launch: &Launch) -> Result<StepOutcome, Error> {
         let (out, out_inside) = pipe()?;
         let (err, err_inside) = pipe()?;
         let stdin = std::fs::File::open("/dev/null").map_err(Error::io("open /dev/null"))?;
         let io = Io::Pipes { stdin: stdin.into(), stdout: out_inside, stderr: err_inside };
-        let created = corral_runtime::create(&launch, io)?;
+        let created = corral_runtime::create(launch, io)?;
         let status = Status {
             generation: GENERATION,
             monitor: ProcessName { pid: 0, start_ticks: 0 },
@@ -99,7 +97,7 @@ impl Engine {
             cgroup2: created.cgroup().v2().map(std::path::Path::to_path_buf),
             cgroup1: created.cgroup().v1().to_vec(),
         };
-        write_record(&self.layout().run(id).join("status.json"), &status, false)?;
+        write_record(&self.layout().run(&launch.id).join("status.json"), &status, false)?;
         let mut running = created.start()?;
         let output = drain(out.into(), err.into());
         let ended = running.wait();

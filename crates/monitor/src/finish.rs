@@ -19,6 +19,7 @@ use corral_spec::ContainerId;
 use corral_spec::record::{Exit, GENERATION, Launch};
 use rustix::event::{PollFd, PollFlags, poll};
 
+use crate::client::{Outcome, Pump};
 use crate::log::Stream;
 use crate::peer::{Peer, Role};
 use crate::protocol::{ToClient, ToMonitor};
@@ -52,8 +53,21 @@ pub struct Place {
     pub lock: File,
 }
 
+/// A container that has ended and holds nothing any more.
+pub struct Ended {
+    pub exit: Exit,
+    pub peers: Vec<Peer>,
+    pub run_dir: Directory,
+}
+
+impl Ended {
+    fn last_word(&self) -> ToClient<'static> {
+        ToClient::Exited { code: self.exit.code, oom_killed: self.exit.oom_killed }
+    }
+}
+
 /// Takes down a container whose first process has ended.
-pub fn finish(mut supervisor: Supervisor, place: Place, ending: &Ending) -> After {
+pub fn end(mut supervisor: Supervisor, ending: &Ending) -> Ended {
     let finished_ns = now_ns();
     drain(&mut supervisor);
     let Supervisor { mut running, clients, status, run_dir, lost, .. } = supervisor;
@@ -76,8 +90,47 @@ pub fn finish(mut supervisor: Supervisor, place: Place, ending: &Ending) -> Afte
     let (code, started_ns) = (state.code(), status.started_ns);
     let exit =
         Exit { generation: GENERATION, code, oom_killed, error: String::new(), started_ns, finished_ns };
-    let last_word = ToClient::Exited { code, oom_killed };
-    close(place, run_dir, clients.peers, ending, (&exit, last_word))
+    Ended { exit, peers: clients.peers, run_dir }
+}
+
+/// Ends a monitor whose container has ended.
+pub fn finish(ended: Ended, place: Place, ending: &Ending) -> After {
+    let last_word = ended.last_word();
+    let Ended { exit, peers, run_dir } = ended;
+    close(place, run_dir, peers, ending, (&exit, last_word))
+}
+
+/// Tells all who hear it, `pump` among them, that the container has ended: what the pump makes of it.
+///
+/// # Errors
+/// The pump's.
+pub fn tell_the_end(mut ended: Ended, pump: &mut Pump<'_>) -> Result<Outcome, Error> {
+    let last_word = ended.last_word();
+    tell(&mut ended.peers, last_word);
+    let mut outcome = pump.act(std::iter::empty())?;
+    while outcome.is_none() {
+        let (sources, mut polled): (Vec<_>, Vec<_>) = pump.interests().unzip();
+        polled.extend(ended.peers.iter().filter(|peer| peer.is_blocked()).map(waiting));
+        match poll(&mut polled, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(Error::Setup { act: "wait for our reader", source: errno.into() }),
+        }
+        let ready: Vec<_> =
+            sources.into_iter().zip(&polled).filter(|(_, fd)| !fd.revents().is_empty()).collect();
+        let ready: Vec<_> = ready.into_iter().map(|(source, _)| source).collect();
+        ended.peers.iter_mut().filter(|peer| peer.is_blocked()).for_each(Peer::flush);
+        outcome = pump.act(ready.into_iter())?;
+    }
+    see_off(ended.peers, false);
+    outcome.ok_or(Error::MonitorGone)
+}
+
+fn tell(peers: &mut [Peer], last_word: ToClient<'_>) {
+    peers.iter_mut().filter(|peer| peer.hears_the_end()).for_each(|peer| peer.send(last_word));
+}
+
+fn waiting(peer: &Peer) -> PollFd<'_> {
+    PollFd::from_borrowed_fd(peer.fd(), peer.interest())
 }
 
 /// Ends a monitor whose container never ran.
@@ -111,7 +164,7 @@ fn close(
     }
     // Closed, not unlocked: its closing is what the readers of the log wait for.
     drop(lock);
-    peers.iter_mut().filter(|peer| peer.listens()).for_each(|peer| peer.send(last_word));
+    tell(&mut peers, last_word);
     see_off(peers, ending.remove);
     if run_dir.exists() || (ending.remove && records_dir.exists()) {
         After::Reap(ending.id.clone())
@@ -153,8 +206,7 @@ fn see_off(mut peers: Vec<Peer>, remove: bool) {
         let now = Instant::now();
         let deadline = peers.iter().filter_map(Peer::deadline).min();
         let timeout = deadline.map(|deadline| timespec(deadline.saturating_duration_since(now)));
-        let mut polled: Vec<_> =
-            peers.iter().map(|peer| PollFd::from_borrowed_fd(peer.fd(), peer.interest())).collect();
+        let mut polled: Vec<_> = peers.iter().map(waiting).collect();
         match poll(&mut polled, timeout.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(_) => return,

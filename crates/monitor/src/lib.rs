@@ -12,6 +12,8 @@
 //!                               └ holds    RUN_DIR/lock (flock)       who gets it knows: nobody lives here
 //! ```
 //!
+//! `run --rm` in the foreground does the same in its own process (`here.rs`).
+//!
 //! One writer per fact: only the monitor writes these files, each whole and by rename, except the log, which
 //! it appends to. A monitor that dies takes the container along (the runtime's parent-death signal); what it
 //! leaves is a free lock and no `exit.json`, which the next command collects.
@@ -25,6 +27,7 @@ pub mod client;
 mod enter;
 mod error;
 mod finish;
+mod here;
 pub mod log;
 mod peer;
 pub mod protocol;
@@ -41,6 +44,7 @@ use corral_spec::ContainerId;
 use corral_spec::record::{GENERATION, Launch, Status};
 
 pub use error::Error;
+pub use here::{Here, run_here};
 
 use finish::{Ending, Place};
 use peer::{Peer, Role};
@@ -118,25 +122,16 @@ pub fn run(invocation: &Invocation) -> After {
         Ok(begun) => begun,
         Err(error) => return finish::fail(place, run_dir, first, &ending, &error),
     };
-    let mut clients = Clients::new(begun.listener, first);
-    clients.tell(ToClient::Started { pid: begun.status.init.pid });
-    let mut supervisor = Supervisor {
-        running: begun.running,
-        streams: begun.streams,
-        clients,
-        log: log::Writer::new(&invocation.data_dir, launch.log.clone()),
-        status: begun.status,
-        run_dir,
-        lost: None,
-    };
+    let log = log::Writer::new(&invocation.data_dir, launch.log.clone());
     // A launch is mostly its seccomp program: kilobytes that nobody needs any more.
     drop(launch);
-    if let Err(error) = supervisor.serve() {
+    let mut supervisor = begun.supervisor(first, log, run_dir);
+    if let Err(error) = supervisor.serve(None) {
         supervisor.run_dir.note(NOTES, &error.to_string());
         // Without a loop there is nobody to serve it; the end is the same as a killed monitor's.
         supervisor.kill();
     }
-    finish::finish(supervisor, place, &ending)
+    finish::finish(finish::end(supervisor, &ending), place, &ending)
 }
 
 /// Becomes the one process that is responsible for this container.
@@ -155,6 +150,16 @@ struct Begun {
     streams: Streams,
     status: Status,
     listener: OwnedFd,
+}
+
+impl Begun {
+    /// Tells the first client that the program runs, and takes over.
+    fn supervisor(self, first: Option<Peer>, log: log::Writer, run_dir: Directory) -> Supervisor {
+        let Self { running, streams, status, listener } = self;
+        let mut clients = Clients::new(listener, first);
+        clients.tell(ToClient::Started { pid: status.init.pid });
+        Supervisor { running, streams, clients, log, status, run_dir, lost: None }
+    }
 }
 
 fn begin(run_dir: &Directory, launch: &Launch) -> Result<Begun, Error> {

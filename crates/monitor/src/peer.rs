@@ -27,6 +27,8 @@ const ROOM: usize = 16 * 1024;
 pub enum Role {
     /// Connected; gets answers, no output.
     Caller,
+    /// Waits for the container's end; gets that, no output.
+    Waiter,
     /// Came later and watches.
     Attached,
     /// Started the container: its end is the end of the container's standard input, and it may hold the
@@ -93,6 +95,11 @@ impl Peer {
 
     /// Gets the container's output.
     pub fn listens(&self) -> bool {
+        !self.gone && matches!(self.role, Role::Attached | Role::Foreground)
+    }
+
+    /// Is told the container's end.
+    pub fn hears_the_end(&self) -> bool {
         !self.gone && self.role != Role::Caller
     }
 
@@ -178,7 +185,7 @@ impl Peer {
             Ok(Some((kind, payload))) => ToMonitor::decode(kind, payload).and_then(|frame| {
                 let in_turn = match frame {
                     ToMonitor::Stdin(_) => *stdin && !*feeding,
-                    ToMonitor::Attach { .. } => *role == Role::Caller,
+                    ToMonitor::Attach { .. } | ToMonitor::Wait => *role == Role::Caller,
                     _ => true,
                 };
                 if in_turn { Ok(frame) } else { Err(Broken::OutOfTurn(kind)) }

@@ -17,6 +17,8 @@
 //!   │◀────── Exited (after the last output byte)
 //!   ├── Pause | Unpause ───────────▶│
 //!   │◀─────────────── Done | Refused┤
+//!   ├── Wait ──────────────────────▶│
+//!   │◀─────────────────────── Exited┤   without any output before it
 //! ```
 //!
 //! Standard input travels on credit: a client has one `Stdin` frame in flight at most. So the monitor never
@@ -106,6 +108,8 @@ pub enum ToMonitor<'a> {
     Pause,
     /// Thaw it.
     Unpause,
+    /// Tell me its end, and nothing before.
+    Wait,
 }
 
 /// Bytes that are no frame of this protocol.
@@ -232,6 +236,7 @@ impl<'a> ToMonitor<'a> {
             Self::Waiting => Encoded::new(7, &[], &[]),
             Self::Pause => Encoded::new(8, &[], &[]),
             Self::Unpause => Encoded::new(9, &[], &[]),
+            Self::Wait => Encoded::new(10, &[], &[]),
         }
     }
 
@@ -250,7 +255,8 @@ impl<'a> ToMonitor<'a> {
             (7, []) => Self::Waiting,
             (8, []) => Self::Pause,
             (9, []) => Self::Unpause,
-            (1..=9, _) => return Err(wrong),
+            (10, []) => Self::Wait,
+            (1..=10, _) => return Err(wrong),
             _ => return Err(Broken::Kind(kind)),
         })
     }
@@ -355,6 +361,7 @@ mod tests {
             ToMonitor::Waiting,
             ToMonitor::Pause,
             ToMonitor::Unpause,
+            ToMonitor::Wait,
         ]
     }
 
@@ -410,7 +417,7 @@ mod tests {
         check(&[2, 0, 0, 0, 255, 255, 255, 255], Broken::TooLong(u32::MAX));
         check(&[2, 0, 1, 0, 0, 0, 0, 0], Broken::Reserved);
         check(&[0, 0, 0, 0, 0, 0, 0, 0], Broken::Kind(0));
-        check(&[10, 0, 0, 0, 0, 0, 0, 0], Broken::Kind(10));
+        check(&[11, 0, 0, 0, 0, 0, 0, 0], Broken::Kind(11));
         check(&[1, 0, 0, 0, 0, 0, 0, 0], Broken::Payload(1));
         check(&[1, 0, 0, 0, 1, 0, 0, 0, 2], Broken::Payload(1));
         check(&[4, 0, 0, 0, 3, 0, 0, 0, 1, 2, 3], Broken::Payload(4));

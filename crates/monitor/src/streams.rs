@@ -1,11 +1,11 @@
 //! The monitor's ends of the container's standard streams.
 
 use std::collections::VecDeque;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use corral_runtime::Io;
 use corral_spec::record::Launch;
+use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -15,10 +15,7 @@ use crate::Error;
 use crate::log::Stream;
 
 /// Read at once: what a pipe holds, and what a frame and a log record can carry.
-pub const CHUNK: usize = 64 * 1024;
-
-/// A buffer for one read.
-pub type Chunk = [MaybeUninit<u8>; CHUNK];
+const CHUNK: usize = 64 * 1024;
 
 /// The container's standard streams.
 #[derive(Debug)]
@@ -98,16 +95,17 @@ impl Streams {
 
     /// Reads once, after poll(2) said that there is something. Nothing at the end of the stream, which is closed
     /// then, and after a false alarm.
-    pub fn read<'a>(&mut self, stream: Stream, chunk: &'a mut Chunk) -> &'a [u8] {
+    pub fn read(&mut self, stream: Stream) -> Vec<u8> {
+        // Not on the stack, where the whole of it would be touched.
+        let mut chunk = Vec::with_capacity(CHUNK);
         let output = &mut self.outputs[stream as usize];
-        let Some(fd) = output else { return &[] };
-        match rustix::io::read(fd, &mut chunk[..]) {
-            Ok((read, _)) if !read.is_empty() => return read,
-            Err(Errno::AGAIN | Errno::INTR) => {}
+        let Some(fd) = output else { return chunk };
+        match rustix::io::read(fd, spare_capacity(&mut chunk)) {
+            Ok(1..) | Err(Errno::AGAIN | Errno::INTR) => {}
             // A terminal ends with EIO, once no process of the container has it open.
-            Ok(_) | Err(_) => *output = None,
+            Ok(0) | Err(_) => *output = None,
         }
-        &[]
+        chunk
     }
 
     /// Whether every output has ended.

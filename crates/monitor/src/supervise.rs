@@ -8,6 +8,7 @@
 //!  pipe  ────┤ Input  ◀── pieces on credit             │   only while a piece waits
 //!  socket ───┤ Listener ──▶ new client                 │
 //!  clients ──┤ Client(i) ──▶ frames                    │
+//!  pump   ───┤ Here(source)                            │   only in a command that is the monitor itself
 //!            └─────────────────────────────────────────┘
 //! ```
 //!
@@ -27,11 +28,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::Error;
+use crate::client::{self, Outcome, Pump};
 use crate::log::{Stream, Writer};
 use crate::peer::{Peer, Role};
 use crate::protocol::{ToClient, ToMonitor};
 use crate::records::{Directory, Durability, now_ns};
-use crate::streams::{CHUNK, Chunk, Streams};
+use crate::streams::Streams;
 
 /// How long nothing happens before a monitor counts as idle, and gives up what it can have again.
 const REST_AFTER: Duration = Duration::from_millis(200);
@@ -51,6 +53,8 @@ enum Source {
     Listener,
     /// The client at this place says something, or takes something.
     Client(usize),
+    /// Something of our own streams and signals.
+    Here(client::Source),
 }
 
 /// All that a monitor knows while its container runs.
@@ -106,20 +110,30 @@ impl Clients {
 }
 
 impl Supervisor {
-    /// Serves until the container's first process has ended.
+    /// Serves until the container's first process has ended, or until `pump`, which carries the streams of this
+    /// process itself, says how its attachment ended.
     ///
     /// # Errors
-    /// Only if waiting itself fails.
-    pub fn serve(&mut self) -> Result<(), Error> {
+    /// If waiting fails, or the pump.
+    pub fn serve(&mut self, mut pump: Option<&mut Pump<'_>>) -> Result<Option<Outcome>, Error> {
         loop {
-            for source in self.wait()? {
+            let mut here = Vec::new();
+            for source in self.wait(pump.as_deref())? {
                 match source {
-                    Source::Ended => return Ok(()),
+                    Source::Ended => return Ok(None),
                     Source::Output(stream) => self.carry_output(stream),
                     Source::Input => self.write_input(),
                     Source::Listener => self.clients.accept(),
                     Source::Client(at) => self.serve_client(at),
+                    Source::Here(source) => here.push(source),
                 }
+            }
+            if let Some(pump) = &mut pump {
+                if let Some(outcome) = pump.act(here.into_iter())? {
+                    return Ok(Some(outcome));
+                }
+                // A client that is this process lives as long as anybody could ask.
+                self.clients.peers.iter_mut().for_each(Peer::lives);
             }
             self.forget_gone();
         }
@@ -133,7 +147,7 @@ impl Supervisor {
         }
     }
 
-    fn wait(&mut self) -> Result<Vec<Source>, Error> {
+    fn wait(&mut self, pump: Option<&Pump<'_>>) -> Result<Vec<Source>, Error> {
         let now = Instant::now();
         let patience = self.clients.deadline().map(|deadline| deadline.saturating_duration_since(now));
         let timeout = timespec(patience.unwrap_or(REST_AFTER));
@@ -152,6 +166,10 @@ impl Supervisor {
         for (at, peer) in self.clients.peers.iter().enumerate() {
             sources.push(Source::Client(at));
             fds.push(PollFd::from_borrowed_fd(peer.fd(), peer.interest()));
+        }
+        for (source, fd) in pump.iter().flat_map(|pump| pump.interests()) {
+            sources.push(Source::Here(source));
+            fds.push(fd);
         }
         // Last: what is ready beside it is carried first.
         sources.push(Source::Ended);
@@ -176,18 +194,17 @@ impl Supervisor {
 
     /// One read: to the log first, then to the clients.
     pub fn carry_output(&mut self, stream: Stream) {
-        let mut chunk: Chunk = [std::mem::MaybeUninit::uninit(); CHUNK];
-        let bytes = self.streams.read(stream, &mut chunk);
+        let bytes = self.streams.read(stream);
         if bytes.is_empty() {
             return;
         }
-        if let Err(error) = self.log.append(now_ns(), stream, bytes) {
+        if let Err(error) = self.log.append(now_ns(), stream, &bytes) {
             let (lost, _) = self.lost.get_or_insert_with(|| (0, error.to_string()));
             *lost += bytes.len() as u64;
         }
         self.clients.tell(match stream {
-            Stream::Stdout => ToClient::Stdout(bytes),
-            Stream::Stderr => ToClient::Stderr(bytes),
+            Stream::Stdout => ToClient::Stdout(&bytes),
+            Stream::Stderr => ToClient::Stderr(&bytes),
         });
     }
 
@@ -243,6 +260,7 @@ impl Supervisor {
                 (peer.role, peer.stdin) = (Role::Caller, false);
             }
             ToMonitor::Waiting => peer.lives(),
+            ToMonitor::Wait => peer.role = Role::Waiter,
             ToMonitor::Pause => self.pause(at, true),
             ToMonitor::Unpause => self.pause(at, false),
         }

@@ -46,6 +46,7 @@ pub(crate) fn attach_all<'d>(share: Share<'_>, detached: &'d Detached) -> Result
     let tree = Tree(detached.root.as_fd());
     let mut made_by_parent = detached.mounts.iter();
     let mut dev = None;
+    let mut files = None;
     let mut cover = detached.null.as_ref().map(|null| Cover { null: null.as_fd(), attached: false });
     for (index, mount) in launch.mounts.iter().enumerate() {
         if share.has(index, mount) {
@@ -57,6 +58,10 @@ pub(crate) fn attach_all<'d>(share: Share<'_>, detached: &'d Detached) -> Result
                 // At once: the user may mount something on top of it.
                 cover = cover.map_or_else(|| null_in(source.as_fd()).map(Some), |cover| Ok(Some(cover)))?;
             }
+        } else if let MountKind::File { text } = &mount.kind {
+            let made = files.map_or_else(|| make_files_dir(tree, dev), Ok)?;
+            files = Some(made);
+            attach_file(tree, made, mount, text)?;
         } else {
             mount_kernel_fs(tree, dev, mount)?;
         }
@@ -69,6 +74,38 @@ pub(crate) fn attach_all<'d>(share: Share<'_>, detached: &'d Detached) -> Result
     launch.links.iter().try_for_each(|(path, target)| parent.link(tree, path, target))?;
     cut_off(launch, detached.root.as_fd())?;
     cover.ok_or_else(|| Error::Launch("nothing is there to cover files with".to_owned()))
+}
+
+/// The container's own files lie beside its devices, in memory whose size is bounded, and are bound from there,
+/// because a file alone cannot be mounted. Only root inside sees the directory.
+const FILES: &str = ".corral";
+
+/// Makes one of them, once /dev is there.
+fn attach_file(tree: Tree<'_>, files: BorrowedFd<'_>, mount: &Mount, text: &str) -> Result<(), Error> {
+    let name = mount.target.relative().as_os_str().to_string_lossy().replace('/', "-");
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let make = || -> io::Result<BorrowedFd<'static>> {
+        let file = openat(files, &name, flags, Mode::from_raw_mode(0o644))?;
+        rustix::io::write(keep_open(file), text.as_bytes())?;
+        let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        let file = keep_open(open_tree(files, &name, clone)?);
+        if mount.read_only {
+            mount_setattr(file, AttrChange::flags(MountAttrFlags::MOUNT_ATTR_RDONLY))?;
+        }
+        Ok(file)
+    };
+    let file = make().map_err(fail_at("make", &mount.target))?;
+    attach_from_host(tree, mount, file)
+}
+
+/// Where the files are made.
+fn make_files_dir(tree: Tree<'_>, dev: Option<BorrowedFd<'_>>) -> Result<BorrowedFd<'static>, Error> {
+    let make = || {
+        let dev = dev.map_or_else(|| tree.find_unlinked(Path::new("dev")), Ok)?;
+        mkdirat(dev, FILES, Mode::RWXU)?;
+        openat(dev, FILES, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).map(keep_open)
+    };
+    make().map_err(|errno| Error::inside("make room for the container's own files", errno))
 }
 
 /// The node that was made in the container's /dev.
@@ -210,7 +247,9 @@ fn mount_kernel_fs(tree: Tree<'_>, dev: Option<BorrowedFd<'_>>, mount: &Mount) -
         MountKind::Devpts => ("devpts", "newinstance,ptmxmode=0666,mode=0620,gid=5".to_owned()),
         MountKind::Tmpfs { size: Some(bytes), mode } => ("tmpfs", format!("mode={mode:o},size={bytes}")),
         MountKind::Tmpfs { size: None, mode } => ("tmpfs", format!("mode={mode:o}")),
-        MountKind::Bind { .. } => return Err(Error::Launch("a bind is made by the parent".to_owned())),
+        MountKind::Bind { .. } | MountKind::File { .. } => {
+            return Err(Error::Launch(format!("{} is not a file system", mount.target)));
+        }
     };
     let mut flags = MountFlags::NOSUID;
     // Terminals are devices.

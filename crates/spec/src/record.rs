@@ -107,6 +107,12 @@ pub enum MountKind {
         /// Permission bits of its root.
         mode: u32,
     },
+    /// A small file of the container's own memory: it takes its room from the memory mounted at /dev, which comes
+    /// before it.
+    File {
+        /// What it holds at first.
+        text: String,
+    },
     /// A file or directory of the host, recursively.
     Bind {
         /// Host path, opened without following a final symlink swap (O_PATH once, then used by fd).

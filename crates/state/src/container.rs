@@ -1,8 +1,10 @@
+use std::path::Path;
+
 use corral_spec::{ContainerId, ContainerName, ContainerSpec, Digest, ProfileName};
 use serde::{Deserialize, Serialize};
 
 use crate::layout::RECORD;
-use crate::{ContainerLock, Error, Layout};
+use crate::{ContainerLock, Error, Layout, Life};
 
 /// What a container is: written once at its creation, last of all its files, so that a container exists
 /// exactly when its record does.
@@ -49,9 +51,10 @@ impl Layout {
         &self,
         lock: ContainerLock,
         id: &ContainerId,
+        life: Life,
         record: Option<&ContainerRecord>,
     ) -> Result<(), Error> {
-        let path = self.records(id, self.life(id)).join(RECORD);
+        let path = self.records(id, life).join(RECORD);
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Error::io("remove", &path)(error));
@@ -64,7 +67,23 @@ impl Layout {
                 self.release_ids(slot, id)?;
             }
         }
-        crate::remove_tree(&self.container(id))?;
+        let dir = self.container(id);
+        if !is_removed_untouched(&dir) {
+            crate::remove_tree(&dir)?;
+        }
         self.unlock(lock, id)
     }
+}
+
+/// Takes the directory of a container that wrote nothing off the disk by the names that an overlay makes there,
+/// without reading directories. False if anything else is left, or a name is missing: then [`crate::remove_tree`]
+/// goes on.
+fn is_removed_untouched(dir: &Path) -> bool {
+    const VOLATILE: &str = "work/work/incompat/volatile";
+    // What is not there is no obstacle, and what is in the way is met by the last step.
+    let _ = std::fs::remove_file(dir.join(VOLATILE).join("dirty"));
+    for name in [VOLATILE, "work/work/incompat", "work/work", "work", "upper"] {
+        let _ = std::fs::remove_dir(dir.join(name));
+    }
+    std::fs::remove_dir(dir).is_ok()
 }

@@ -5,9 +5,9 @@
 //! ├── store/            room `image`           ├── containers/ID/
 //! ├── containers/ID/                           │   ├── lock         held by whoever works on ID,
 //! │   ├── (records)                            │   │                and by its monitor for life
-//! │   ├── hostname, hosts, resolv.conf         │   ├── status.json  monitor
-//! │   ├── log/            monitor              │   ├── attach.sock  monitor
-//! │   └── upper/, work/   of the overlay       │   ├── (records)
+//! │   ├── log/            monitor              │   ├── status.json  monitor
+//! │   └── upper/, work/   of the overlay       │   ├── attach.sock  monitor
+//! │                                            │   ├── (records)
 //! ├── ids/SLOT          symlink to ID:         │   └── upper/, work/  of a read-only root
 //! │                     a lease of 65,536      ├── ids/SLOT
 //! │                     host ids               └── names/NAME

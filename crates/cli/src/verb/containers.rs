@@ -45,8 +45,11 @@ pub(super) fn wait(globals: &Globals, words: Words) -> Result<u8, Failure> {
     let Some(flags) = super::parse::<WaitFlags>("wait", words)? else { return Ok(0) };
     let engine = globals.engine()?;
     super::for_each(&flags.containers, |name| {
-        let exit = engine.wait(&engine.find(name)?)?;
-        Ok(exit.code.to_string())
+        let found = engine.find(name)?;
+        // Its monitor tells; without one its record does, and of a --rm container only the monitor can.
+        let told = Client::connect(&engine.layout().run(&found)).and_then(Client::wait);
+        let code = told.or_else(|_| engine.wait(&found).map(|exit| exit.code))?;
+        Ok(code.to_string())
     })
 }
 

@@ -143,7 +143,6 @@ fn state(state: &State) -> Value {
 fn mount(mount: &Mount) -> Option<Value> {
     let target = mount.target.to_string();
     let (kind, source) = match &mount.kind {
-        MountKind::Bind { .. } if target.starts_with("/etc/") => return None,
         MountKind::Bind { source, .. } => ("bind", source.display().to_string()),
         MountKind::Tmpfs { .. } if !target.starts_with("/dev") => ("tmpfs", String::new()),
         _ => return None,

@@ -1,7 +1,8 @@
 use std::path::{Path, PathBuf};
 
-use corral_engine::{Engine, Started, Wanted};
+use corral_engine::{Engine, Prepared, Started, Wanted};
 use corral_image::Image;
+use corral_monitor::Here;
 use corral_monitor::client::{AttachOptions, Beginning, Client, DetachKeys, Outcome, attach_terminal};
 use corral_spec::ContainerId;
 use corral_state::Life;
@@ -38,12 +39,16 @@ fn try_run(globals: &Globals, flags: &RunFlags) -> Result<u8, Failure> {
     let engine = globals.engine()?;
     let (image, name) = image(&engine, flags)?;
     let remove = spec.remove;
-    let started = engine.start_prepared(engine.create(Wanted {
+    let prepared = engine.create(Wanted {
         image: &image,
         image_name: &name,
         spec,
         life: if remove { Life::Passing } else { Life::Lasting },
-    })?)?;
+    })?;
+    if stays(flags, &prepared) {
+        return run_here(&engine, prepared, &options);
+    }
+    let started = engine.start_prepared(prepared)?;
     if flags.detach {
         return background(&engine, started, remove);
     }
@@ -53,6 +58,32 @@ fn try_run(globals: &Globals, flags: &RunFlags) -> Result<u8, Failure> {
     finish(&engine, &id, remove, ended?)
 }
 
+/// Whether this command is the monitor of its container, and not only a client of one: nobody can detach from the
+/// container, and it would be gone with its end anyway. Without a user namespace of its own, a container could
+/// write to the program of its monitor, which is a sealed copy then (CVE-2019-5736).
+fn stays(flags: &RunFlags, prepared: &Prepared) -> bool {
+    let nobody_detaches = !flags.detach && !flags.tty && flags.sig_proxy;
+    flags.rm && nobody_detaches && prepared.launch.ids.is_some()
+}
+
+fn run_here(engine: &Engine, prepared: Prepared, options: &AttachOptions) -> Result<u8, Failure> {
+    let [data_dir, run_dir] = engine.places(&prepared);
+    let here = Here { launch: &prepared.launch, data_dir: &data_dir, run_dir: &run_dir };
+    let outcome = corral_monitor::run_here(here, options);
+    engine.discard_own(prepared)?;
+    answer(outcome?)
+}
+
+/// The caller's exit code.
+fn answer(outcome: Outcome) -> Result<u8, Failure> {
+    match outcome {
+        Outcome::Exited { code, .. } => Ok(code),
+        Outcome::Failed { code, message } => Err(Failure::with_code(code, message)),
+        Outcome::Detached => Ok(0),
+        Outcome::Interrupted(signal) => Ok(128 + signal.number() as u8),
+    }
+}
+
 /// What an attachment's end means for the caller: its exit code, and the end of a `--rm` container.
 pub(super) fn finish(
     engine: &Engine,
@@ -60,16 +91,10 @@ pub(super) fn finish(
     remove: bool,
     outcome: Outcome,
 ) -> Result<u8, Failure> {
-    let (ended, result) = match outcome {
-        Outcome::Exited { code, .. } => (true, Ok(code)),
-        Outcome::Failed { code, message } => (true, Err(Failure::with_code(code, message))),
-        Outcome::Detached => (false, Ok(0)),
-        Outcome::Interrupted(signal) => (false, Ok(128 + signal.number() as u8)),
-    };
-    if ended && remove {
+    if remove && matches!(outcome, Outcome::Exited { .. } | Outcome::Failed { .. }) {
         engine.discard(id)?;
     }
-    result
+    answer(outcome)
 }
 
 fn background(engine: &Engine, started: Started, remove: bool) -> Result<u8, Failure> {

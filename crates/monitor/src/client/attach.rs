@@ -83,18 +83,18 @@ pub fn attach_terminal(client: &mut Client, options: &AttachOptions) -> Result<O
 
 /// How often a client whose reader is slow tells the monitor that it lives, in seconds; the monitor's patience
 /// is three times that.
-const SIGN_OF_LIFE: i64 = 20;
+pub(crate) const SIGN_OF_LIFE: i64 = 20;
 
 /// What the pump waits for.
-#[derive(Clone, Copy)]
-enum Source {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
     Signals,
     Input,
     Monitor,
     Output,
 }
 
-struct Pump<'a> {
+pub(crate) struct Pump<'a> {
     client: &'a mut Client,
     options: &'a AttachOptions,
     signals: SignalFd,
@@ -124,7 +124,7 @@ impl Held {
 }
 
 impl<'a> Pump<'a> {
-    fn new(client: &'a mut Client, options: &'a AttachOptions) -> Result<Self, Error> {
+    pub(crate) fn new(client: &'a mut Client, options: &'a AttachOptions) -> Result<Self, Error> {
         let signals = SignalFd::new(watched(options))
             .map_err(|source| Error::Connection { act: "wait for signals", source })?;
         let terminal = if options.tty { RawTerminal::enter()? } else { None };
@@ -152,7 +152,48 @@ impl<'a> Pump<'a> {
 
     /// Waits once and does what is due.
     fn turn(&mut self) -> Result<Option<Outcome>, Error> {
-        for source in self.wait()? {
+        let (sources, mut fds): (Vec<_>, Vec<_>) = self.interests().unzip();
+        let patience = self.holds().then_some(Timespec { tv_sec: SIGN_OF_LIFE, tv_nsec: 0 });
+        let ready = match poll(&mut fds, patience.as_ref()) {
+            Ok(ready) => ready,
+            Err(Errno::INTR) => return Ok(None),
+            Err(errno) => {
+                return Err(Error::Connection { act: "wait for the container", source: errno.into() });
+            }
+        };
+        let is_ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
+        if ready == 0 {
+            self.say_alive()?;
+        }
+        self.act(sources.into_iter().zip(is_ready).filter(|(_, ready)| *ready).map(|(source, _)| source))
+    }
+
+    /// What is waited for now. poll(2) reports a hang-up of whatever it is given, so it is given nothing else.
+    pub(crate) fn interests(&self) -> impl Iterator<Item = (Source, PollFd<'_>)> {
+        let holds = self.holds();
+        let output = &self.outputs[self.held.stream as usize];
+        let all = [
+            (Source::Signals, PollFd::new(&self.signals, PollFlags::IN), true),
+            (Source::Input, PollFd::from_borrowed_fd(stdin(), PollFlags::IN), self.stdin_open && self.credit),
+            (Source::Monitor, PollFd::from_borrowed_fd(self.client.as_fd(), PollFlags::IN), !holds),
+            (Source::Output, PollFd::new(output, PollFlags::OUT), holds),
+        ];
+        all.into_iter().filter(|(.., wanted)| *wanted).map(|(source, fd, _)| (source, fd))
+    }
+
+    /// Whether our reader has not taken all yet.
+    pub(crate) fn holds(&self) -> bool {
+        !self.held.is_empty()
+    }
+
+    /// Tells the monitor that we live, though our reader takes nothing.
+    pub(crate) fn say_alive(&mut self) -> Result<(), Error> {
+        self.client.send(ToMonitor::Waiting.encode())
+    }
+
+    /// Does what is due about what is ready.
+    pub(crate) fn act(&mut self, ready: impl Iterator<Item = Source>) -> Result<Option<Outcome>, Error> {
+        for source in ready {
             let outcome = match source {
                 Source::Signals => self.take_signals()?,
                 Source::Output => self.write()?,
@@ -170,37 +211,6 @@ impl<'a> Pump<'a> {
             }
         }
         self.take_frames()
-    }
-
-    /// Blocks until something is ready, and says what.
-    fn wait(&mut self) -> Result<Vec<Source>, Error> {
-        let holds = !self.held.is_empty();
-        let output = &self.outputs[self.held.stream as usize];
-        let all = [
-            (Source::Signals, PollFd::new(&self.signals, PollFlags::IN), true),
-            (Source::Input, PollFd::from_borrowed_fd(stdin(), PollFlags::IN), self.stdin_open && self.credit),
-            (Source::Monitor, PollFd::from_borrowed_fd(self.client.as_fd(), PollFlags::IN), !holds),
-            (Source::Output, PollFd::new(output, PollFlags::OUT), holds),
-        ];
-        // poll(2) reports a hang-up of whatever it is given, so it is given only what is wanted now.
-        let (sources, mut fds): (Vec<_>, Vec<_>) =
-            all.into_iter().filter(|(.., wanted)| *wanted).map(|(source, fd, _)| (source, fd)).unzip();
-        let patience = Timespec { tv_sec: SIGN_OF_LIFE, tv_nsec: 0 };
-        let ready = match poll(&mut fds, holds.then_some(&patience)) {
-            Ok(ready) => ready,
-            Err(Errno::INTR) => return Ok(Vec::new()),
-            Err(errno) => {
-                return Err(Error::Connection { act: "wait for the container", source: errno.into() });
-            }
-        };
-        let is_ready = fds.iter().map(|fd| !fd.revents().is_empty());
-        let ready_now =
-            sources.into_iter().zip(is_ready).filter(|(_, ready)| *ready).map(|(source, _)| source);
-        let ready_now = ready_now.collect();
-        if ready == 0 {
-            self.client.send(ToMonitor::Waiting.encode())?;
-        }
-        Ok(ready_now)
     }
 
     fn take_signals(&mut self) -> Result<Option<Outcome>, Error> {

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
 pub use attach::{AttachOptions, Outcome, attach_terminal};
+pub(crate) use attach::{Pump, Source};
 pub use keys::{DetachKeys, DetachKeysError};
 pub use terminal::{RawTerminal, size as terminal_size};
 
@@ -110,6 +111,18 @@ impl Client {
         self.send(ToMonitor::Detach.encode())?;
         self.answer(|frame| match frame {
             ToClient::Detached | ToClient::Exited { .. } => Some(Ok(())),
+            _ => None,
+        })
+    }
+
+    /// Blocks until the container has ended, and gives its exit code.
+    ///
+    /// # Errors
+    /// [`Error::MonitorGone`] when the monitor was killed, [`Error::Connection`], [`Error::Protocol`].
+    pub fn wait(mut self) -> Result<u8, Error> {
+        self.send(ToMonitor::Wait.encode())?;
+        self.answer(|frame| match frame {
+            ToClient::Exited { code, .. } => Some(Ok(code)),
             _ => None,
         })
     }

@@ -1,0 +1,64 @@
+//! A command that is the monitor of its own container: `run --rm` in the foreground, without a terminal.
+//!
+//! Nobody could detach from such a container, and nothing of it is kept. So there is no second process and no
+//! record that goes through the file system: the command makes the container itself, serves it in the same loop
+//! in which it carries its own streams and signals, and takes it down. A container whose command is killed is
+//! killed with it, as that of any other monitor.
+
+use std::path::Path;
+
+use corral_spec::record::Launch;
+use rustix::fs::Mode;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use crate::client::{AttachOptions, Client, Outcome, Pump};
+use crate::finish::{self, Ending};
+use crate::peer::{Peer, Role};
+use crate::records::Directory;
+use crate::{Error, begin, log};
+
+/// What such a command has in its hands, the container's lock included.
+#[derive(Clone, Copy, Debug)]
+pub struct Here<'a> {
+    /// What is run.
+    pub launch: &'a Launch,
+    /// As [`Invocation::data_dir`](crate::Invocation::data_dir).
+    pub data_dir: &'a Path,
+    /// As [`Invocation::run_dir`](crate::Invocation::run_dir).
+    pub run_dir: &'a Path,
+}
+
+/// Runs the container until its end, or until our reader is gone, which ends it. The caller has one thread, holds
+/// the container's lock, and removes the container afterwards.
+///
+/// # Errors
+/// What keeps a container from being watched; it has ended then. One that did not start is an [`Outcome`].
+pub fn run_here(here: Here<'_>, options: &AttachOptions) -> Result<Outcome, Error> {
+    let Here { launch, data_dir, run_dir } = here;
+    // What is made for the container does not depend on the caller's.
+    let umask = rustix::process::umask(Mode::WGRP | Mode::WOTH);
+    let run_dir = Directory::open(run_dir)?;
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+        .map_err(|errno| Error::Setup { act: "make a socket pair", source: errno.into() })?;
+    let mut client = Client::from_fd(ours);
+    let mut pump = Pump::new(&mut client, options)?;
+    let begun = match begin(&run_dir, launch) {
+        Ok(begun) => begun,
+        Err(error) => return Ok(Outcome::Failed { code: error.exit_code(), message: error.to_string() }),
+    };
+    let stdin = launch.process.stdin || launch.process.tty;
+    let first = Peer::new(0, theirs, Role::Foreground, stdin);
+    let log = log::Writer::new(data_dir, launch.log.clone());
+    let mut supervisor = begun.supervisor(Some(first), log, run_dir);
+    let served = supervisor.serve(Some(&mut pump));
+    if !matches!(served, Ok(None)) {
+        supervisor.kill();
+    }
+    let ended = finish::end(supervisor, &Ending::of(launch));
+    rustix::process::umask(umask);
+    match served {
+        Ok(None) => finish::tell_the_end(ended, &mut pump),
+        Ok(Some(outcome)) => Ok(outcome),
+        Err(error) => Err(error),
+    }
+}

@@ -96,7 +96,7 @@ impl Engine {
         };
         let mut launch = plan::launch(&facts, &spec)?;
         launch.mounts.extend(extra);
-        make_dir(&facts.data_dir)?;
+        make_dir(&facts.data_dir, 0o700)?;
         make_layer(&launch.root)?;
         let record = ContainerRecord {
             generation: GENERATION,
@@ -213,8 +213,8 @@ impl Drop for Half<'_> {
 }
 
 /// A directory of ours; one that is there stays as it is.
-fn make_dir(path: &Path) -> Result<(), Error> {
-    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+fn make_dir(path: &Path, mode: u32) -> Result<(), Error> {
+    match std::fs::DirBuilder::new().mode(mode).create(path) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
             Err(Error::io(format!("make {}", path.display()))(error))
         }
@@ -224,8 +224,9 @@ fn make_dir(path: &Path) -> Result<(), Error> {
 
 /// The writable layer, where it is missing: that of a read-only root is in memory and ends with each run.
 pub(crate) fn make_layer(root: &Root) -> Result<(), Error> {
-    make_dir(&root.writable.join("upper"))?;
-    make_dir(&root.writable.join("work"))
+    // The container's root directory; the one above it lets nobody else through.
+    make_dir(&root.writable.join("upper"), 0o755)?;
+    make_dir(&root.writable.join("work"), 0o700)
 }
 
 fn label(image: &Image) -> Option<&str> {

@@ -14,7 +14,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
 
 use corral_spec::AbsPath;
@@ -25,7 +25,7 @@ use rustix::mount::{
     MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
     mount_change, move_mount, open_tree, unmount,
 };
-use rustix::process::{chdir, fchdir, pivot_root};
+use rustix::process::{fchdir, pivot_root};
 
 use crate::Error;
 use crate::detached::{Detached, Share};
@@ -47,6 +47,7 @@ pub(crate) fn attach_all<'d>(share: Share<'_>, detached: &'d Detached) -> Result
     let mut made_by_parent = detached.mounts.iter();
     let mut dev = None;
     let mut files = None;
+    let mut place = Place::default();
     let mut cover = detached.null.as_ref().map(|null| Cover { null: null.as_fd(), attached: false });
     for (index, mount) in launch.mounts.iter().enumerate() {
         if share.has(index, mount) {
@@ -63,7 +64,7 @@ pub(crate) fn attach_all<'d>(share: Share<'_>, detached: &'d Detached) -> Result
             files = Some(made);
             attach_file(tree, made, mount, text)?;
         } else {
-            mount_kernel_fs(tree, dev, mount)?;
+            mount_kernel_fs(tree, dev, mount, &mut place)?;
         }
     }
     let mut parent = LastParent::at(dev.map(|dev| (Path::new("dev"), dev)));
@@ -159,7 +160,7 @@ pub(crate) fn restrict(launch: &Launch, root: BorrowedFd<'_>, cover: Cover<'_>) 
     Ok(())
 }
 
-/// Makes the overlay the root of this process and drops the host's tree.
+/// Makes the overlay the root of this process and drops the host's tree. The working directory is to be entered yet.
 pub(crate) fn pivot(launch: &Launch, root: BorrowedFd<'_>) -> Result<(), Error> {
     if launch.root.read_only {
         mount_setattr(root, AttrChange::flags(MountAttrFlags::MOUNT_ATTR_RDONLY))
@@ -168,7 +169,6 @@ pub(crate) fn pivot(launch: &Launch, root: BorrowedFd<'_>) -> Result<(), Error> 
     fchdir(root)
         .and_then(|()| pivot_root(".", "."))
         .and_then(|()| unmount(".", UnmountFlags::DETACH))
-        .and_then(|()| chdir("/"))
         .map_err(|errno| Error::inside("pivot into the container's root", errno))
 }
 
@@ -238,7 +238,12 @@ fn kernel_mount_point(tree: Tree<'_>, target: &AbsPath) -> Result<BorrowedFd<'st
 /// A file system of this process's own namespaces. mount(2) with the working directory as its target takes
 /// three calls where fsopen takes six to ten, and is as safe: the directory is entered by descriptor. `dev` is the
 /// container's own /dev, where the image has nothing.
-fn mount_kernel_fs(tree: Tree<'_>, dev: Option<BorrowedFd<'_>>, mount: &Mount) -> Result<(), Error> {
+fn mount_kernel_fs(
+    tree: Tree<'_>,
+    dev: Option<BorrowedFd<'_>>,
+    mount: &Mount,
+    place: &mut Place,
+) -> Result<(), Error> {
     let (fs, options) = match &mount.kind {
         MountKind::Proc => ("proc", String::new()),
         MountKind::Sysfs => ("sysfs", String::new()),
@@ -263,7 +268,9 @@ fn mount_kernel_fs(tree: Tree<'_>, dev: Option<BorrowedFd<'_>>, mount: &Mount) -
         }
         None => (kernel_mount_point(tree, &mount.target)?, Path::new(".")),
     };
-    mount_at(dir, name, (fs, &options), flags).map_err(|errno| fail_at("mount", &mount.target)(errno.into()))
+    place
+        .mount(dir, name, (fs, &options), flags)
+        .map_err(|errno| fail_at("mount", &mount.target)(errno.into()))
 }
 
 /// A new directory right in /dev: made a moment ago by us, it is what its name says.
@@ -273,15 +280,26 @@ fn new_in<'f>(dev: BorrowedFd<'f>, target: &'f AbsPath) -> Option<(BorrowedFd<'f
     (only && mkdirat(dev, name, Mode::from_raw_mode(0o755)).is_ok()).then_some((dev, name))
 }
 
-fn mount_at(
-    dir: BorrowedFd<'_>,
-    name: &Path,
-    (fs, options): (&str, &str),
-    flags: MountFlags,
-) -> Result<(), Errno> {
-    let options = CString::new(options).map_err(|_| Errno::INVAL)?;
-    fchdir(dir)?;
-    rustix::mount::mount(fs, name, fs, flags, options.as_c_str())
+/// The working directory, which several mounts in a row have in common.
+#[derive(Default)]
+struct Place(Option<RawFd>);
+
+impl Place {
+    fn mount(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        name: &Path,
+        (fs, options): (&str, &str),
+        flags: MountFlags,
+    ) -> Result<(), Errno> {
+        let options = CString::new(options).map_err(|_| Errno::INVAL)?;
+        // No descriptor that was ever a working directory here is closed before the program starts.
+        if self.0 != Some(dir.as_raw_fd()) {
+            fchdir(dir)?;
+            self.0 = Some(dir.as_raw_fd());
+        }
+        rustix::mount::mount(fs, name, fs, flags, options.as_c_str())
+    }
 }
 
 /// A path to restrict, none where there is nothing of that name.
@@ -317,7 +335,7 @@ impl Masks<'_> {
             return Ok(attach(clone(empty)?, target)?);
         }
         let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-        mount_at(target, Path::new("."), ("tmpfs", "mode=0555"), flags)?;
+        Place::default().mount(target, Path::new("."), ("tmpfs", "mode=0555"), flags)?;
         // The descriptor still means what is covered.
         self.empty = Some(tree.find(path.relative())?);
         Ok(())

@@ -10,12 +10,14 @@
 //! Without no_new_privs a filter needs CAP_SYS_ADMIN (of the container's user namespace): that one is
 //! kept until the filter is loaded.
 
+use std::path::Path;
+
 use corral_spec::record::{Confinement, Process};
 use corral_spec::{NetworkMode, Ulimit};
 use rustix::fs::{CWD, Gid, Mode, OFlags, ResolveFlags, Uid, openat2};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Resource, Rlimit, Signal, fchdir, prlimit, set_parent_process_death_signal, setrlimit, umask,
+    Pid, Resource, Rlimit, Signal, chdir, fchdir, prlimit, set_parent_process_death_signal, setrlimit, umask,
 };
 use rustix::thread::{
     CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities,
@@ -71,11 +73,13 @@ pub(crate) fn die_with_parent() -> Result<(), Error> {
         .map_err(|errno| Error::inside("tie the process to its monitor", errno))
 }
 
-/// Drops everything but what the launch leaves, except for what [`LastStep::take`] drops.
+/// Drops everything but what the launch leaves, except for what [`LastStep::take`] drops. `is_root` says that
+/// [`become_container_root`] was called before.
 pub(crate) fn drop_privileges(
     process: &Process,
     confinement: &Confinement,
     network: NetworkMode,
+    is_root: bool,
 ) -> Result<LastStep, Error> {
     let step = |act: &'static str| move |errno: Errno| Error::inside(act, errno);
     let allowed = confinement.capabilities.iter().fold(CapabilitySet::empty(), |set, &number| {
@@ -88,9 +92,11 @@ pub(crate) fn drop_privileges(
     }
     let groups: Vec<_> = process.groups.iter().map(|&gid| Gid::from_raw(gid)).collect();
     let (uid, gid) = (Uid::from_raw(process.uid), Gid::from_raw(process.gid));
-    set_thread_groups(&groups).map_err(step("set the groups"))?;
-    set_thread_res_gid(gid, gid, gid).map_err(step("set the group id"))?;
-    set_thread_res_uid(uid, uid, uid).map_err(step("set the user id"))?;
+    if !(is_root && uid.is_root() && gid.is_root() && groups.is_empty()) {
+        set_thread_groups(&groups).map_err(step("set the groups"))?;
+        set_thread_res_gid(gid, gid, gid).map_err(step("set the group id"))?;
+        set_thread_res_uid(uid, uid, uid).map_err(step("set the user id"))?;
+    }
     let held = if process.uid == 0 { allowed } else { CapabilitySet::empty() };
     let capabilities =
         CapabilitySets { effective: held, permitted: held, inheritable: CapabilitySet::empty() };
@@ -141,6 +147,9 @@ const LANDLOCK_SCOPES: i64 = 6;
 /// leads out of there through /proc/*/fd (CVE-2024-21626).
 pub(crate) fn enter_workdir(process: &Process) -> Result<(), Error> {
     let workdir = &process.workdir;
+    if workdir.as_path() == Path::new("/") {
+        return chdir("/").map_err(|errno| Error::inside("enter the root directory", errno));
+    }
     let fail = |errno: Errno| Error::inside(format!("enter the working directory {workdir}"), errno);
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let dir =

@@ -170,7 +170,8 @@ fn set_up(joining: &Joining<'_>) -> Result<Step, Error> {
     };
     take_streams(&joining.io, terminal.as_ref())?;
     let program = Program::of(process)?;
-    let last = confine::drop_privileges(process, &joining.launch.confinement, joining.launch.network)?;
+    let launch = joining.launch;
+    let last = confine::drop_privileges(process, &launch.confinement, launch.network, launch.ids.is_some())?;
     confine::enter_workdir(process)?;
     Ok(Step { program, last, terminal })
 }

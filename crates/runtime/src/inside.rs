@@ -69,7 +69,12 @@ impl Inside<'_> {
         attach::pivot(launch, detached.root.as_fd())?;
         take_streams(&self.io, terminal.as_ref())?;
         let program = Program::of(&launch.process)?;
-        let last = confine::drop_privileges(&launch.process, &launch.confinement, launch.network)?;
+        let last = confine::drop_privileges(
+            &launch.process,
+            &launch.confinement,
+            launch.network,
+            launch.ids.is_some(),
+        )?;
         confine::enter_workdir(&launch.process)?;
         Ok(Step { program, last, terminal })
     }
@@ -87,7 +92,6 @@ impl Inside<'_> {
         self.entrance.join_v1()?;
         // Only now: the root of a cgroup namespace is where its maker is.
         unshare_cgroup().map_err(|error| Error::inside("make the cgroup namespace", error))?;
-        confine::die_with_parent()?;
         attach::cut_propagation()?;
         sethostname(self.launch.hostname.as_bytes())
             .map_err(|errno| Error::inside("set the host name", errno))?;
@@ -144,12 +148,14 @@ fn give_up(channel: &Channel, error: &Error) -> ! {
 }
 
 fn report_ready(channel: &Channel, step: &Step) -> Result<(), Error> {
-    let fds: Vec<_> = step.terminal.iter().map(|terminal| terminal.master.as_fd()).collect();
     let talk = |error| Error::inside("talk to the monitor", error);
     // Set here and not earlier: it would hide /proc/PID/uid_map from a monitor without privileges.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|errno| Error::inside("hide the memory from other processes", errno))?;
-    channel.send(Word::Ready, &[], &fds).map_err(talk)?;
+    // Without a terminal nobody waits for this word: the next is the parent's.
+    if let Some(terminal) = &step.terminal {
+        channel.send(Word::Ready, &[], &[terminal.master.as_fd()]).map_err(talk)?;
+    }
     match channel.receive().map_err(talk)? {
         Some(Message { word: Word::Go, .. }) => Ok(()),
         // The monitor died or changed its mind.

@@ -6,6 +6,7 @@
 
 mod app;
 mod failure;
+mod limit_flags;
 mod output;
 mod progress;
 mod relay;

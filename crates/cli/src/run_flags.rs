@@ -8,6 +8,7 @@ use corral_spec::{
 
 use crate::Failure;
 use crate::failure::ENGINE;
+use crate::limit_flags::LimitFlags;
 
 /// The flags of `run` and `create`, as typed.
 #[derive(Debug, clap::Args)]
@@ -111,10 +112,35 @@ pub(crate) struct RunFlags {
     /// Suppress the progress of packing
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// What few commands have; filled by [`WithMore`].
+    #[arg(skip)]
+    more: MoreFlags,
     /// Image, or a directory to pack first (begins with / or ./ or ../, or is .), then the command and its
     /// arguments: flags end where the image begins
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_names = ["IMAGE", "COMMAND"], num_args = 1..)]
     words: Vec<String>,
+}
+
+/// The flags that the quick parser does not know.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct MoreFlags {
+    #[command(flatten)]
+    limits: LimitFlags,
+}
+
+/// All flags.
+#[derive(Debug, clap::Args)]
+pub(crate) struct WithMore {
+    #[command(flatten)]
+    flags: RunFlags,
+    #[command(flatten)]
+    more: MoreFlags,
+}
+
+impl WithMore {
+    pub(crate) fn joined(self) -> RunFlags {
+        RunFlags { more: self.more, ..self.flags }
+    }
 }
 
 fn bad(message: impl std::fmt::Display) -> Failure {
@@ -183,18 +209,31 @@ impl RunFlags {
     }
 
     fn limits(&self) -> Result<Limits, Failure> {
-        let pids = match self.pids_limit {
-            None => None,
-            Some(-1 | 0) => {
-                return Err(bad("--pids-limit: an unlimited number is not allowed; give a number"));
-            }
-            Some(limit) => Some(
-                u32::try_from(limit)
-                    .map_err(|_| bad(format!("--pids-limit {limit}: not a number of tasks")))?,
-            ),
-        };
+        let (pids, pids_unlimited) = pids_limit(self.pids_limit)?;
         let ulimits = self.ulimit.iter().map(|text| ulimit(text)).collect::<Result<_, _>>()?;
-        Ok(Limits { memory: self.memory, cpus: self.cpus, pids, shm: self.shm_size, ulimits })
+        let mut limits = Limits {
+            memory: self.memory,
+            cpus: self.cpus,
+            pids,
+            shm: self.shm_size,
+            ulimits,
+            ..Limits::default()
+        };
+        self.more.limits.fill(&mut limits)?;
+        limits.more.pids_unlimited = pids_unlimited;
+        Ok(limits)
+    }
+}
+
+/// The number of tasks, and whether it is unbounded by name: -1 and 0, as with Docker.
+pub(crate) fn pids_limit(flag: Option<i64>) -> Result<(Option<u32>, bool), Failure> {
+    match flag {
+        None => Ok((None, false)),
+        Some(-1 | 0) => Ok((None, true)),
+        Some(limit) => match u32::try_from(limit) {
+            Ok(limit) => Ok((Some(limit), false)),
+            Err(_) => Err(bad(format!("--pids-limit {limit}: not a number of tasks"))),
+        },
     }
 }
 

@@ -5,24 +5,8 @@ const RUN: &[(&str, Option<char>)] = &[
     ("add-host", None),
     ("annotation", None),
     ("attach", Some('a')),
-    ("blkio-weight", None),
-    ("blkio-weight-device", None),
-    ("cgroup-parent", None),
     ("cgroupns", None),
     ("cidfile", None),
-    ("cpu-period", None),
-    ("cpu-quota", None),
-    ("cpu-rt-period", None),
-    ("cpu-rt-runtime", None),
-    ("cpu-shares", Some('c')),
-    ("cpuset-cpus", None),
-    ("cpuset-mems", None),
-    ("device", None),
-    ("device-cgroup-rule", None),
-    ("device-read-bps", None),
-    ("device-read-iops", None),
-    ("device-write-bps", None),
-    ("device-write-iops", None),
     ("disable-content-trust", None),
     ("dns", None),
     ("dns-option", None),
@@ -47,13 +31,8 @@ const RUN: &[(&str, Option<char>)] = &[
     ("log-driver", None),
     ("log-opt", None),
     ("mac-address", None),
-    ("memory-reservation", None),
-    ("memory-swap", None),
-    ("memory-swappiness", None),
     ("network-alias", None),
     ("no-healthcheck", None),
-    ("oom-kill-disable", None),
-    ("oom-score-adj", None),
     ("pid", None),
     ("platform", None),
     ("privileged", None),
@@ -72,7 +51,7 @@ const RUN: &[(&str, Option<char>)] = &[
 ];
 
 /// Why what was typed where the image's name belongs, a word that begins with a dash, is refused. The parser knows
-/// none of these flags: building them would cost each start more than parsing its own.
+/// none of these flags.
 pub(crate) fn refusal(verb: &str, typed: &str) -> Failure {
     let flag = typed.split('=').next().unwrap_or(typed);
     let known = match flag.strip_prefix("--") {

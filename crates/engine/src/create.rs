@@ -9,7 +9,7 @@ use corral_spec::{
 use corral_state::{ContainerLock, ContainerRecord, IdSlot, Life, write_record};
 
 use crate::plan::{self, Facts};
-use crate::{Engine, Error, PROFILE_LABEL, bind, host, name};
+use crate::{Engine, Error, PROFILE_LABEL, bind, device, host, name};
 
 /// A container that exists and is still locked by us: it can be started, or left.
 #[derive(Debug)]
@@ -59,7 +59,8 @@ impl Engine {
 
     /// As [`Engine::create`], with mounts of the engine's own after those that the user asked for.
     pub(crate) fn create_with(&self, wanted: Wanted<'_>, extra: Vec<Mount>) -> Result<Prepared, Error> {
-        let Wanted { image, image_name, spec, life } = wanted;
+        let Wanted { image, image_name, mut spec, life } = wanted;
+        device::number_block_devices(&mut spec)?;
         self.glance()?;
         // Nothing of the image may be collected between our look at it and our record of using it.
         let _lease = self.store().lease()?;
@@ -85,6 +86,7 @@ impl Engine {
             image_name,
             profile,
             binds: self.binds(&spec, &user)?,
+            host_devices: device::resolve(&spec.limits)?,
             user,
             slot: half.slot,
             lowers,

@@ -23,17 +23,22 @@
 mod bind;
 mod collect;
 mod create;
+mod device;
 mod error;
 mod exec;
 mod find;
 mod host;
+mod limits;
 mod name;
 mod plan;
 mod remove;
 mod sealed;
 mod signal;
 mod start;
+mod stats;
 mod step;
+mod top;
+mod update;
 mod view;
 mod volume;
 mod wait;
@@ -46,8 +51,12 @@ pub use create::{Prepared, Wanted};
 pub use error::Error;
 pub use exec::ExecRequest;
 pub use host::architecture;
+pub use limits::LimitChange;
 pub use start::{MONITOR_CLIENT_FD, MONITOR_LOCK_FD, Started};
+pub use stats::Sample;
 pub use step::{Step, StepMount, StepOutcome};
+pub use top::ProcessEntry;
+pub use update::Updating;
 pub use view::{State, View};
 
 /// The label by which an image asks for a profile; it can only narrow.

@@ -7,16 +7,16 @@ use corral_image::{Image, ResolvedUser};
 use corral_policy::{CapabilitySet, Profile, confinement, judge_launch};
 use corral_runtime::seccomp;
 use corral_spec::record::{
-    BindIds, Cgroup, Confinement, GENERATION, IdMap, Launch, Log, Mount, MountKind, Process, Root,
+    BindIds, Confinement, GENERATION, IdMap, Launch, Log, Mount, MountKind, Process, Root,
 };
 use corral_spec::{
-    AbsPath, ContainerId, ContainerSpec, Entrypoint, MountRequest, MountSource, NetworkMode, ProfileName,
-    Signal, Ulimit,
+    AbsPath, ContainerId, ContainerSpec, Entrypoint, HostDevice, MountRequest, MountSource, NetworkMode,
+    ProfileName, Signal, Ulimit,
 };
 use corral_state::{ID_RANGE, IdSlot};
 
-use crate::Error;
 use crate::exec::set;
+use crate::{Error, limits};
 
 /// What the plan needs to know of the world.
 pub(crate) struct Facts<'a> {
@@ -32,6 +32,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) lowers: Vec<PathBuf>,
     /// One entry a mount of the spec, none for a tmpfs.
     pub(crate) binds: Vec<Option<Bind>>,
+    /// The devices that were asked for, in the order of the spec.
+    pub(crate) host_devices: Vec<HostDevice>,
     /// Where the container's writable layer and log are.
     pub(crate) data_dir: PathBuf,
     /// The container's run directory.
@@ -80,16 +82,13 @@ pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, 
         },
         mounts: mounts(facts, spec, (&profile, network, read_only), &hostname)?,
         devices: paths(profile.devices)?,
+        host_devices: facts.host_devices.clone(),
         links: links()?,
         masked_paths: paths(profile.masked_paths)?,
         readonly_paths: paths(profile.readonly_paths)?,
         ids: facts.slot.map(|slot| IdMap { host: slot.host(), count: ID_RANGE }),
         network,
-        cgroup: Cgroup {
-            memory: spec.limits.memory.map(|size| size.0).or(profile.limits.memory),
-            cpu_millis: spec.limits.cpus.map(|cpus| cpus.millis()).or(profile.limits.cpu_millis),
-            pids: Some(spec.limits.pids.unwrap_or(profile.limits.pids)),
-        },
+        cgroup: limits::cgroup(spec, &profile, &facts.host_devices)?,
         process: process(facts, spec, &hostname)?,
         hostname,
         confinement: Confinement {
@@ -228,6 +227,7 @@ fn process(facts: &Facts<'_>, spec: &ContainerSpec, hostname: &str) -> Result<Pr
         stdin: spec.interactive,
         init: spec.init,
         ulimits: ulimits(facts, spec),
+        oom_score_adj: spec.limits.oom_score_adj,
     })
 }
 
@@ -322,6 +322,7 @@ mod tests {
             slot: IdSlot::of_host(0x4000_0000),
             lowers: vec!["/layers/a".into()],
             binds: spec.mounts.iter().map(|_| None).collect(),
+            host_devices: Vec::new(),
             data_dir: "/root/c".into(),
             run_dir: "/run/c".into(),
             max_files: 4096,

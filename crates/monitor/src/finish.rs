@@ -36,13 +36,11 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 pub struct Ending {
     pub id: ContainerId,
     pub remove: bool,
-    /// Whether it can have been killed for memory.
-    pub bounded_memory: bool,
 }
 
 impl Ending {
     pub fn of(launch: &Launch) -> Self {
-        Self { id: launch.id.clone(), remove: launch.remove, bounded_memory: launch.cgroup.memory.is_some() }
+        Self { id: launch.id.clone(), remove: launch.remove }
     }
 }
 
@@ -79,17 +77,23 @@ pub fn end(mut supervisor: Supervisor, ending: &Ending) -> Ended {
         notes.push(error.to_string());
         ExitState::Code(255)
     });
-    let oom_killed = ending.bounded_memory
-        && state != ExitState::Code(0)
-        && running.cgroup().oom_killed().unwrap_or_else(|error| {
-            notes.push(error.to_string());
-            false
-        });
+    let oom_kills = running.cgroup().oom_kills().unwrap_or_else(|error| {
+        notes.push(error.to_string());
+        0
+    });
+    let oom_killed = oom_kills > 0;
     notes.extend(running.cleanup().iter().map(ToString::to_string));
     notes.iter().for_each(|note| run_dir.note(NOTES, note));
     let (code, started_ns) = (state.code(), status.started_ns);
-    let exit =
-        Exit { generation: GENERATION, code, oom_killed, error: String::new(), started_ns, finished_ns };
+    let exit = Exit {
+        generation: GENERATION,
+        code,
+        oom_killed,
+        oom_kills,
+        error: String::new(),
+        started_ns,
+        finished_ns,
+    };
     Ended { exit, peers: clients.peers, run_dir }
 }
 
@@ -141,6 +145,7 @@ pub fn fail(place: Place, run_dir: Directory, first: Option<Peer>, ending: &Endi
         generation: GENERATION,
         code,
         oom_killed: false,
+        oom_kills: 0,
         error: message.clone(),
         started_ns: 0,
         finished_ns: now_ns(),

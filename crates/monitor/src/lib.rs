@@ -28,6 +28,7 @@ mod enter;
 mod error;
 mod finish;
 mod here;
+mod limit;
 pub mod log;
 mod peer;
 pub mod protocol;

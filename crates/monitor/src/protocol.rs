@@ -15,7 +15,7 @@
 //!   │◀───────────── Stdout, Stderr ─┤
 //!   ├── Waiting ───────────────────▶│   my own reader is slow, I live
 //!   │◀────── Exited (after the last output byte)
-//!   ├── Pause | Unpause ───────────▶│
+//!   ├── Pause | Unpause | Limit ───▶│
 //!   │◀─────────────── Done | Refused┤
 //!   ├── Wait ──────────────────────▶│
 //!   │◀─────────────────────── Exited┤   without any output before it
@@ -110,6 +110,8 @@ pub enum ToMonitor<'a> {
     Unpause,
     /// Tell me its end, and nothing before.
     Wait,
+    /// Put other bounds in force: two `record::Cgroup` in an array as JSON, the old and the new.
+    Limit(&'a [u8]),
 }
 
 /// Bytes that are no frame of this protocol.
@@ -237,6 +239,7 @@ impl<'a> ToMonitor<'a> {
             Self::Pause => Encoded::new(8, &[], &[]),
             Self::Unpause => Encoded::new(9, &[], &[]),
             Self::Wait => Encoded::new(10, &[], &[]),
+            Self::Limit(bytes) => Encoded::new(11, &[], bytes),
         }
     }
 
@@ -256,6 +259,7 @@ impl<'a> ToMonitor<'a> {
             (8, []) => Self::Pause,
             (9, []) => Self::Unpause,
             (10, []) => Self::Wait,
+            (11, bytes) => Self::Limit(bytes),
             (1..=10, _) => return Err(wrong),
             _ => return Err(Broken::Kind(kind)),
         })
@@ -362,6 +366,7 @@ mod tests {
             ToMonitor::Pause,
             ToMonitor::Unpause,
             ToMonitor::Wait,
+            ToMonitor::Limit(b"[]"),
         ]
     }
 
@@ -417,7 +422,7 @@ mod tests {
         check(&[2, 0, 0, 0, 255, 255, 255, 255], Broken::TooLong(u32::MAX));
         check(&[2, 0, 1, 0, 0, 0, 0, 0], Broken::Reserved);
         check(&[0, 0, 0, 0, 0, 0, 0, 0], Broken::Kind(0));
-        check(&[11, 0, 0, 0, 0, 0, 0, 0], Broken::Kind(11));
+        check(&[12, 0, 0, 0, 0, 0, 0, 0], Broken::Kind(12));
         check(&[1, 0, 0, 0, 0, 0, 0, 0], Broken::Payload(1));
         check(&[1, 0, 0, 0, 1, 0, 0, 0, 2], Broken::Payload(1));
         check(&[4, 0, 0, 0, 3, 0, 0, 0, 1, 2, 3], Broken::Payload(4));

@@ -263,12 +263,22 @@ impl Supervisor {
             ToMonitor::Wait => peer.role = Role::Waiter,
             ToMonitor::Pause => self.pause(at, true),
             ToMonitor::Unpause => self.pause(at, false),
+            ToMonitor::Limit(bytes) => {
+                let bounds = crate::limit::bounds(bytes);
+                let answer = bounds.and_then(|(from, to)| self.set_bounds(&from, &to));
+                self.answer(at, answer);
+            }
         }
         true
     }
 
     fn pause(&mut self, at: usize, pause: bool) {
-        let answer = self.set_paused(pause).map_err(|error| error.to_string());
+        let answer = self.set_paused(pause);
+        self.answer(at, answer);
+    }
+
+    fn answer(&mut self, at: usize, answer: Result<(), Error>) {
+        let answer = answer.map_err(|error| error.to_string());
         self.clients.peers[at].send(match &answer {
             Ok(()) => ToClient::Done,
             Err(message) => ToClient::Refused { message },

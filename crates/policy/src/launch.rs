@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use corral_spec::record::{BindIds, Launch, Mount, MountKind};
-use corral_spec::{AbsPath, NetworkMode, ProfileName, UserNamespace};
+use corral_spec::{AbsPath, NetworkMode, ProfileName, Swap, UserNamespace};
 
 use crate::{CapabilitySet, Denial, Profile, confinement};
 
@@ -18,7 +18,8 @@ pub fn judge_launch(profile: ProfileName, launch: &Launch) -> Result<(), Denial>
     judge_paths(&profile, launch)?;
     launch.mounts.iter().try_for_each(|mount| judge_mount(mount, launch.ids.is_none()))?;
     judge_dev(launch)?;
-    if launch.cgroup.pids.is_none() {
+    judge_host_devices(launch)?;
+    if launch.cgroup.pids.is_none() && !launch.cgroup.more.pids_unlimited {
         return Err(Denial::new("launch.pids", "the number of tasks is unbounded", "--pids-limit N"));
     }
     match profile.name {
@@ -85,11 +86,39 @@ fn judge_paths(profile: &Profile, launch: &Launch) -> Result<(), Denial> {
     }
 }
 
+/// A granted device has a node of its own below /dev, in nobody else's place, and the kernel refuses all other use.
+fn judge_host_devices(launch: &Launch) -> Result<(), Denial> {
+    const TAKEN: [&str; 5] = ["/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/fd", "/dev/console"];
+    for device in &launch.host_devices {
+        let target = device.target.as_path();
+        let is_own = launch.devices.contains(&device.target)
+            || launch.links.iter().any(|(link, _)| *link == device.target)
+            || TAKEN.iter().any(|taken| target.starts_with(taken));
+        if is_own || !target.starts_with("/dev") || target == Path::new("/dev") {
+            return Err(Denial::new(
+                "launch.devices",
+                format!(
+                    "the device {target:?} would not lie below /dev, or in the place of one that every container has"
+                ),
+                format!("--device {}:/dev/NAME with a free name", device.source.display()),
+            ));
+        }
+    }
+    if !launch.host_devices.is_empty() && !launch.cgroup.more.devices_enforced {
+        return Err(Denial::never(
+            "launch.devices",
+            "devices were granted, and nothing would hold to what is granted",
+        ));
+    }
+    Ok(())
+}
+
 /// What the container's devices lie in, and they themselves, are not hidden by a mount of the user's.
 fn judge_dev(launch: &Launch) -> Result<(), Denial> {
     let at_dev = |mount: &&Mount| mount.target.as_path() == Path::new("/dev");
     let second = launch.mounts.iter().filter(at_dev).nth(1);
-    let over = || launch.mounts.iter().find(|mount| launch.devices.contains(&mount.target));
+    let granted = |mount: &&Mount| launch.host_devices.iter().any(|device| device.target == mount.target);
+    let over = || launch.mounts.iter().find(|mount| launch.devices.contains(&mount.target) || granted(mount));
     match second.or_else(over) {
         Some(mount) => Err(Denial::never(
             "launch.mount-target",
@@ -173,9 +202,35 @@ fn judge_agent(profile: &Profile, launch: &Launch) -> Result<(), Denial> {
 }
 
 fn judge_agent_bounds(launch: &Launch) -> Result<(), Denial> {
+    let cgroup = &launch.cgroup;
+    let more = &cgroup.more;
+    if let Some(device) = launch.host_devices.first() {
+        return Err(Denial::new(
+            "agent.devices",
+            format!("an agent has no device of the host, and would get {}", device.source.display()),
+            format!("corral run --profile standard --device {}", device.source.display()),
+        ));
+    }
+    if more.devices_enforced {
+        return Err(Denial::new(
+            "agent.devices",
+            "an agent has no device of the host, and a rule would allow some",
+            "corral run --profile standard --device-cgroup-rule …",
+        ));
+    }
+    if launch.process.oom_score_adj.is_some_and(|score| score < 0) || more.oom_kill_disable {
+        return Err(Denial::new(
+            "agent.limits",
+            "an agent would be spared when memory ends, at the cost of what is not confined",
+            "corral run --profile standard with the same flag, or leave it out",
+        ));
+    }
+    let time = cgroup.cpu_millis.is_some() || more.cpu_quota.is_some_and(|quota| quota > 0);
     for (bound, what, flag) in [
-        (launch.cgroup.memory.is_some(), "memory", "-m 8g"),
-        (launch.cgroup.cpu_millis.is_some(), "processor time", "--cpus 8"),
+        (cgroup.memory.is_some(), "memory", "-m 8g"),
+        (more.memory_swap != Some(Swap::Unlimited), "swap", "--memory-swap 8g"),
+        (time, "processor time", "--cpus 8"),
+        (cgroup.pids.is_some(), "number of tasks", "--pids-limit 2048"),
     ] {
         if !bound {
             return Err(Denial::new(

@@ -69,8 +69,9 @@ pub(crate) fn attach_all<'d>(share: Share<'_>, detached: &'d Detached) -> Result
     }
     let mut parent = LastParent::at(dev.map(|dev| (Path::new("dev"), dev)));
     for (device, node) in share.bound_devices().zip(&detached.devices) {
-        let target = parent.file(tree, device)?;
-        attach(node.as_fd(), target).map_err(|errno| fail_at("bind the device", device)(errno.into()))?;
+        let target = parent.file(tree, device.target)?;
+        attach(node.as_fd(), target)
+            .map_err(|errno| fail_at("bind the device", device.target)(errno.into()))?;
     }
     launch.links.iter().try_for_each(|(path, target)| parent.link(tree, path, target))?;
     cut_off(launch, detached.root.as_fd())?;

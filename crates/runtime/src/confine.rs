@@ -10,6 +10,7 @@
 //! Without no_new_privs a filter needs CAP_SYS_ADMIN (of the container's user namespace): that one is
 //! kept until the filter is loaded.
 
+use std::fmt::Display;
 use std::path::Path;
 
 use corral_spec::record::{Confinement, Process};
@@ -24,8 +25,8 @@ use rustix::thread::{
     set_keep_capabilities, set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
-use crate::Error;
 use crate::sys::{Landlock, filter, install_seccomp, keep_open, landlock_abi};
+use crate::{Error, kernel_file};
 
 /// The last step before execve, prepared so that it allocates nothing.
 pub(crate) struct LastStep {
@@ -64,6 +65,14 @@ pub(crate) fn limit(pid: Option<Pid>, ulimits: &[Ulimit]) -> Result<(), Error> {
         })?;
     }
     Ok(())
+}
+
+/// What the kernel adds to a process's readiness to be killed when the host's memory ends. Less than before needs the
+/// host's CAP_SYS_RESOURCE.
+pub(crate) fn adjust_oom_score(pid: impl Display, process: &Process) -> Result<(), Error> {
+    let Some(score) = process.oom_score_adj else { return Ok(()) };
+    kernel_file::write(format!("/proc/{pid}/oom_score_adj"), &score.to_string())
+        .map_err(|error| Error::inside(format!("set the OOM score to {score}"), error))
 }
 
 /// PR_SET_PDEATHSIG. A change of credentials resets it. A parent that died before is noticed by the end of

@@ -119,6 +119,7 @@ fn prepare(share: Share<'_>, running: &mut Running, channel: &Channel) -> Result
     let pid = running.process.name.pid;
     running.process.name = process_name(pid)?;
     confine::limit(Pid::from_raw(pid), &launch.process.ulimits)?;
+    confine::adjust_oom_score(pid, &launch.process)?;
     let userns = match launch.ids {
         Some(ids) => {
             idmap::map_container(pid, ids)?;

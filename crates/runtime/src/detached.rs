@@ -3,7 +3,7 @@
 //! ```text
 //! layers, writable     the root, see overlay.rs
 //! bound path           open_tree(CLONE, RECURSIVE) + idmap + ro, nosuid, nodev
-//! /dev                 a tmpfs of the host's, with the nodes that every Linux has
+//! /dev                 a tmpfs of the host's, with the nodes that every Linux has and those that were granted
 //! other device node    open_tree(CLONE), after a look at what it is
 //! ```
 //!
@@ -14,8 +14,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use corral_spec::record::{BindIds, IdMap, Launch, Mount, MountKind};
-use corral_spec::{AbsPath, NetworkMode};
-use rustix::fs::{CWD, FileType, Mode, Stat, fstat, makedev, mknodat};
+use corral_spec::{AbsPath, DeviceKind, DeviceNumber, HostDevice, NetworkMode};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, Stat, Uid, chownat, fstat, lstat, makedev, mkdirat, mknodat,
+};
 use rustix::io::Errno;
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, OpenTreeFlags, fsconfig_create, fsconfig_set_string, fsmount,
@@ -63,9 +65,17 @@ impl<'l> Share<'l> {
         self.dev == Some(index)
     }
 
-    /// The launch's devices that are nodes of the host, bound.
-    pub(crate) fn bound_devices(self) -> impl Iterator<Item = &'l AbsPath> {
-        self.launch.devices.iter().filter(move |device| self.dev.is_none() || known(device).is_none())
+    /// The launch's devices that are nodes of the host, bound: what is found on the host, and where it goes.
+    pub(crate) fn bound_devices(self) -> impl Iterator<Item = BoundDevice<'l>> {
+        let own =
+            self.launch.devices.iter().filter(move |device| self.dev.is_none() || known(device).is_none());
+        let own = own.map(|device| BoundDevice { source: device.as_path(), target: device, granted: None });
+        let granted = self.launch.host_devices.iter().filter(move |_| self.dev.is_none());
+        own.chain(granted.map(|device| BoundDevice {
+            source: &device.source,
+            target: &device.target,
+            granted: Some(device),
+        }))
     }
 
     /// Whether the container's own /dev/null can cover masked files.
@@ -79,6 +89,15 @@ impl<'l> Share<'l> {
         let mounts = self.launch.mounts.iter().enumerate().filter(|&of| made(of)).count();
         1 + mounts + self.bound_devices().count() + usize::from(!self.has_null())
     }
+}
+
+/// A node of the host.
+#[derive(Clone, Copy)]
+pub(crate) struct BoundDevice<'l> {
+    source: &'l Path,
+    /// Where it goes.
+    pub(crate) target: &'l AbsPath,
+    granted: Option<&'l HostDevice>,
 }
 
 /// All that the child attaches and cannot make itself.
@@ -115,7 +134,10 @@ impl Detached {
             mounts: shared.map(make).collect::<Result<_, _>>()?,
             devices: share
                 .bound_devices()
-                .map(|device| device_node(device.as_path()))
+                .map(|device| match device.granted {
+                    Some(granted) => granted_node(granted),
+                    None => device_node(device.source),
+                })
                 .collect::<Result<_, _>>()?,
             null: (!share.has_null()).then(private_null).transpose()?,
         })
@@ -163,8 +185,76 @@ fn dev(launch: &Launch, mount: &Mount, size: Option<u64>, mode: u32) -> Result<O
                 .map_err(|errno| Error::inside(format!("make the device {device}"), errno))
         },
     );
+    let made = made
+        .and_then(|()| launch.host_devices.iter().try_for_each(|device| make_granted(&dev, launch, device)));
     rustix::process::umask(umask);
     made.map(|()| dev)
+}
+
+/// A node of its own for a device of the host, in the container's /dev: made by number, after a look at what the
+/// number belongs to now.
+fn make_granted(dev: &OwnedFd, launch: &Launch, device: &HostDevice) -> Result<(), Error> {
+    let fail = |errno: Errno| Error::inside(format!("make the device {}", device.target), errno);
+    is_still(device, lstat(&device.source).map_err(host("look at", &device.source))?)?;
+    let path = device.target.as_path();
+    let name = path.strip_prefix(DEV).map_err(|_| Error::Launch(format!("{path:?} is not below /dev")))?;
+    let id = |id: u32| match launch.ids {
+        Some(ids) if id < ids.count => ids.host.saturating_add(id),
+        Some(ids) => ids.host,
+        None => id,
+    };
+    for parent in name
+        .ancestors()
+        .skip(1)
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .collect::<Vec<_>>()
+        .iter()
+        .rev()
+    {
+        match mkdirat(dev, *parent, Mode::from_raw_mode(0o755)) {
+            Ok(()) => {
+                let (uid, gid) = (Uid::from_raw(id(0)), Gid::from_raw(id(0)));
+                chownat(dev, *parent, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(fail)?;
+            }
+            Err(Errno::EXIST) => {}
+            Err(errno) => return Err(fail(errno)),
+        }
+    }
+    let kind = match device.kind {
+        DeviceKind::Char => FileType::CharacterDevice,
+        DeviceKind::Block => FileType::BlockDevice,
+    };
+    let (number, mode) = (device.number, Mode::from_raw_mode(device.mode & 0o777));
+    mknodat(dev, name, kind, mode, makedev(number.major, number.minor)).map_err(fail)?;
+    let (uid, gid) = (Uid::from_raw(id(device.uid)), Gid::from_raw(id(device.gid)));
+    chownat(dev, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW).map_err(fail)
+}
+
+/// The host's own node, bound.
+fn granted_node(device: &HostDevice) -> Result<OwnedFd, Error> {
+    let (tree, stat) = clone_tree(&device.source, false)?;
+    is_still(device, stat)?;
+    Ok(tree)
+}
+
+/// A number that was given away since would open another device.
+fn is_still(device: &HostDevice, stat: Stat) -> Result<(), Error> {
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::CharacterDevice => Some(DeviceKind::Char),
+        FileType::BlockDevice => Some(DeviceKind::Block),
+        _ => None,
+    };
+    let number =
+        DeviceNumber { major: rustix::fs::major(stat.st_rdev), minor: rustix::fs::minor(stat.st_rdev) };
+    if kind == Some(device.kind) && number == device.number {
+        return Ok(());
+    }
+    Err(Error::Launch(format!(
+        "{} is no longer the device {} {} that it was when the container was made; make the container anew",
+        device.source.display(),
+        device.kind.letter(),
+        device.number
+    )))
 }
 
 /// The number of a device that every Linux has.

@@ -139,6 +139,7 @@ fn go_between(
 fn join(joining: &Joining<'_>, init: BorrowedFd<'_>, entrance: &Entrance) -> Result<Forked, Error> {
     entrance.join_v1()?;
     confine::limit(None, &joining.process.ulimits)?;
+    confine::adjust_oom_score("self", joining.process)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|errno| Error::inside("hide the memory from the container", errno))?;
     let mut namespaces = ThreadNameSpaceType::MOUNT

@@ -52,7 +52,7 @@ mod terminal;
 mod tree;
 
 pub use caller::process_name;
-pub use cgroup::ControlGroup;
+pub use cgroup::{ControlGroup, Update, Usage};
 pub use create::{Created, Io, create};
 pub use error::Error;
 pub use exec::exec;

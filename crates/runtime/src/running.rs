@@ -70,6 +70,11 @@ impl Running {
         &self.group
     }
 
+    /// The container's control group, to change its bounds.
+    pub fn cgroup_mut(&mut self) -> &mut ControlGroup {
+        &mut self.group
+    }
+
     /// Reaps the first process; blocks until it has ended. A second call gives the same answer.
     ///
     /// # Errors

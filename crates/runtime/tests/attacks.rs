@@ -29,6 +29,7 @@ fn under(name: ProfileName, words: &str) -> Bench {
         memory: profile.limits.memory,
         cpu_millis: profile.limits.cpu_millis,
         pids: Some(profile.limits.pids),
+        ..Cgroup::default()
     };
     if name == ProfileName::Agent {
         launch.process.uid = 1000;

@@ -29,7 +29,8 @@ fn memory_is_bounded_and_the_kill_is_told() {
 #[test]
 fn every_process_of_the_container_is_in_its_groups() {
     let mut bench = Bench::new("sleep 60");
-    bench.launch.cgroup = Cgroup { memory: Some(1 << 28), cpu_millis: Some(1500), pids: Some(64) };
+    bench.launch.cgroup =
+        Cgroup { memory: Some(1 << 28), cpu_millis: Some(1500), pids: Some(64), ..Cgroup::default() };
     let (mut parent, status) = bench.hold();
     let groups = std::fs::read_to_string(format!("/proc/{}/cgroup", status.init.pid)).unwrap();
     let name = bench.group_name();

@@ -84,7 +84,8 @@ fn the_container_dies_with_its_parent() {
 #[test]
 fn a_container_that_is_never_started_leaves_nothing() {
     let mut bench = Bench::new("exit 0");
-    bench.launch.cgroup = Cgroup { memory: Some(1 << 26), pids: Some(50), cpu_millis: Some(500) };
+    bench.launch.cgroup =
+        Cgroup { memory: Some(1 << 26), pids: Some(50), cpu_millis: Some(500), ..Cgroup::default() };
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert_eq!(bench.act("drop", &[]).code, 0);
     assert_eq!(std::fs::read_to_string("/proc/self/mountinfo").unwrap(), mounts);

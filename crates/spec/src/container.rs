@@ -3,7 +3,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AbsPath, ByteSize, ContainerName, CpuCount, MountRequest, Signal, UserSpec};
+use crate::{
+    AbsPath, ByteSize, ContainerName, CpuCount, DeviceAccess, MountRequest, Resources, Signal, UserSpec,
+};
 
 /// What the user asked a container to be: every flag parsed and valid by itself, image defaults and
 /// profile not yet applied (`engine::plan` does that and leaves nothing undecided).
@@ -108,6 +110,26 @@ pub struct Limits {
     pub shm: Option<ByteSize>,
     /// `--ulimit`.
     pub ulimits: Vec<Ulimit>,
+    /// `--oom-score-adj`.
+    #[serde(default)]
+    pub oom_score_adj: Option<i16>,
+    /// `--device`.
+    #[serde(default)]
+    pub devices: Vec<DeviceRequest>,
+    /// The flags that few use.
+    #[serde(default)]
+    pub more: Resources,
+}
+
+/// A device as asked for: not yet looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRequest {
+    /// On the host.
+    pub source: AbsPath,
+    /// In the container.
+    pub target: AbsPath,
+    /// What may be done with it.
+    pub access: DeviceAccess,
 }
 
 /// One `setrlimit(2)` limit.

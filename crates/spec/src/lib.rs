@@ -17,12 +17,14 @@ mod image_ref;
 mod mount;
 mod quantity;
 pub mod record;
+mod resources;
 pub mod seccomp;
 mod signal;
 mod user;
 
 pub use container::{
-    ContainerSpec, Entrypoint, EnvError, EnvVar, Limits, NetworkMode, ProfileName, Ulimit, UserNamespace,
+    ContainerSpec, DeviceRequest, Entrypoint, EnvError, EnvVar, Limits, NetworkMode, ProfileName, Ulimit,
+    UserNamespace,
 };
 pub use digest::{Digest, DigestError};
 pub use error_kind::ErrorKind;
@@ -30,5 +32,9 @@ pub use id::{ContainerId, ContainerName, IdError};
 pub use image_ref::{ImageRef, ImageRefError};
 pub use mount::{AbsPath, MountError, MountRequest, MountSource};
 pub use quantity::{ByteSize, CpuCount, QuantityError};
+pub use resources::{
+    BlockDevice, CgroupParent, DeviceAccess, DeviceKind, DeviceNumber, DeviceRule, DeviceWeight, HostDevice,
+    IdList, ResourceError, Resources, Swap, Throttle, ThrottleKind,
+};
 pub use signal::{Signal, SignalError};
 pub use user::{UserError, UserPart, UserSpec};

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AbsPath, ContainerId, NetworkMode, Signal, Ulimit, UserNamespace};
+use crate::{AbsPath, ContainerId, HostDevice, NetworkMode, Resources, Signal, Ulimit, UserNamespace};
 
 /// The version of all records written by this build.
 pub const GENERATION: u32 = 1;
@@ -34,6 +34,9 @@ pub struct Launch {
     pub mounts: Vec<Mount>,
     /// Host device nodes bound into the container's /dev (paths such as `/dev/null`, the same on both sides).
     pub devices: Vec<AbsPath>,
+    /// Further devices of the host that were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_devices: Vec<HostDevice>,
     /// Symbolic links made in the container's root before pivot_root: (path, target). Only inside
     /// file systems mounted by this launch (`/dev/fd` and the like).
     pub links: Vec<(AbsPath, String)>,
@@ -155,12 +158,15 @@ pub struct IdMap {
 /// Bounds enforced by control groups. `None` means unbounded, and the controller is not used at all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cgroup {
-    /// Bytes of memory; swap is not available beyond it.
+    /// Bytes of memory; swap is not available beyond it, unless `more` says so.
     pub memory: Option<u64>,
     /// Thousandths of a CPU.
     pub cpu_millis: Option<u32>,
     /// Tasks.
     pub pids: Option<u32>,
+    /// What few containers have.
+    #[serde(default, skip_serializing_if = "Resources::is_empty")]
+    pub more: Resources,
 }
 
 /// A process of the container.
@@ -186,6 +192,10 @@ pub struct Process {
     pub init: bool,
     /// setrlimit(2), soft and hard already decided.
     pub ulimits: Vec<Ulimit>,
+    /// What the kernel adds to its readiness to be killed when the host's memory ends, -1000 to 1000; none leaves the
+    /// caller's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_score_adj: Option<i16>,
 }
 
 /// The part of a launch that binds each process.
@@ -251,12 +261,41 @@ pub struct Exit {
     pub generation: u32,
     /// As Docker's: the program's code, 128 + signal, 125 not created, 126 not executable, 127 not found.
     pub code: u8,
-    /// Whether the kernel killed it for memory.
+    /// Whether the kernel killed a process of it for memory.
     pub oom_killed: bool,
+    /// How many it killed so.
+    #[serde(default)]
+    pub oom_kills: u64,
     /// Why it did not start, for people; empty if it did.
     pub error: String,
     /// Nanoseconds since the epoch; 0 if it never started.
     pub started_ns: u64,
     /// Nanoseconds since the epoch.
     pub finished_ns: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Records of builds that knew fewer bounds.
+    #[test]
+    fn what_was_not_known_then_is_not_asked() {
+        let cgroup: Cgroup = serde_json::from_str(r#"{"memory":1,"cpu_millis":null,"pids":7}"#).expect("old");
+        assert_eq!(cgroup, Cgroup { memory: Some(1), pids: Some(7), ..Cgroup::default() });
+        let plain = serde_json::to_string(&cgroup).expect("JSON");
+        assert_eq!(
+            plain, r#"{"memory":1,"cpu_millis":null,"pids":7}"#,
+            "and a plain container's did not grow"
+        );
+        let exit =
+            r#"{"generation":1,"code":0,"oom_killed":false,"error":"","started_ns":1,"finished_ns":2}"#;
+        assert_eq!(serde_json::from_str::<Exit>(exit).expect("old").oom_kills, 0);
+        let limits = r#"{"memory":null,"cpus":null,"pids":3,"shm":null,"ulimits":[]}"#;
+        assert_eq!(serde_json::from_str::<crate::Limits>(limits).expect("old").pids, Some(3));
+        let some = r#"{"memory_swap":{"Total":5},"cpuset_cpus":"0-1"}"#;
+        let some: Resources = serde_json::from_str(some).expect("a record");
+        assert!(!some.is_empty() && some.cpu_shares.is_none());
+        assert!(serde_json::from_str::<Resources>(r#"{"cpuset_cpus":"x"}"#).is_err());
+    }
 }

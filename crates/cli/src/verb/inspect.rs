@@ -1,12 +1,15 @@
 use corral_engine::{Engine, State, View};
 use corral_image::Image;
 use corral_spec::record::{Launch, Mount, MountKind};
+use corral_state::ContainerRecord;
 use serde_json::{Value, json};
 
 use crate::app::Globals;
 use crate::failure::Failure;
 use crate::output::rfc3339;
 use crate::{Words, output};
+
+mod bounds;
 
 #[derive(Debug, clap::Args)]
 struct Flags {
@@ -81,23 +84,7 @@ fn container(engine: &Engine, view: &View) -> Result<Value, Failure> {
             "StopSignal": launch.stop_signal.to_string(),
             "StopTimeout": launch.stop_timeout_ms / 1000,
         },
-        "HostConfig": {
-            "Memory": launch.cgroup.memory.unwrap_or(0),
-            "NanoCpus": u64::from(launch.cgroup.cpu_millis.unwrap_or(0)) * 1_000_000,
-            "PidsLimit": launch.cgroup.pids,
-            "NetworkMode": match launch.network {
-                corral_spec::NetworkMode::None => "none",
-                corral_spec::NetworkMode::Host => "host",
-            },
-            "ReadonlyRootfs": launch.root.read_only,
-            "AutoRemove": launch.remove,
-            "Init": launch.process.init,
-            "UsernsMode": if launch.ids.is_some() { "private" } else { "host" },
-            "CapAdd": record.spec.cap_add,
-            "CapDrop": record.spec.cap_drop,
-            "MaskedPaths": launch.masked_paths,
-            "ReadonlyPaths": launch.readonly_paths,
-        },
+        "HostConfig": host_config(record, &launch),
         "Mounts": launch.mounts.iter().filter_map(mount).collect::<Vec<_>>(),
         "Corral": {
             "Profile": record.profile.as_str(),
@@ -109,6 +96,27 @@ fn container(engine: &Engine, view: &View) -> Result<Value, Failure> {
             "Cgroups": cgroups(&launch, view),
         },
     }))
+}
+
+fn host_config(record: &ContainerRecord, launch: &Launch) -> Value {
+    let mut config = json!({
+        "NetworkMode": match launch.network {
+            corral_spec::NetworkMode::None => "none",
+            corral_spec::NetworkMode::Host => "host",
+        },
+        "ReadonlyRootfs": launch.root.read_only,
+        "AutoRemove": launch.remove,
+        "Init": launch.process.init,
+        "UsernsMode": if launch.ids.is_some() { "private" } else { "host" },
+        "CapAdd": record.spec.cap_add,
+        "CapDrop": record.spec.cap_drop,
+        "MaskedPaths": launch.masked_paths,
+        "ReadonlyPaths": launch.readonly_paths,
+    });
+    if let (Value::Object(config), Value::Object(bounds)) = (&mut config, bounds::shown(launch)) {
+        config.extend(bounds);
+    }
+    config
 }
 
 fn cgroups(_: &Launch, view: &View) -> Value {
@@ -130,6 +138,7 @@ fn state(state: &State) -> Value {
         "Paused": matches!(state, State::Paused(_)),
         "Restarting": false,
         "OOMKilled": exit.is_some_and(|exit| exit.oom_killed),
+        "OOMKills": exit.map_or(0, |exit| exit.oom_kills),
         "Dead": matches!(state, State::Dead),
         "Pid": pid,
         "ExitCode": exit.map_or(0, |exit| exit.code),

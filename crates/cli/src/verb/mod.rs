@@ -12,8 +12,11 @@ mod pack;
 mod prune;
 mod ps;
 mod run;
+mod stats;
 mod stop;
+mod top;
 mod transfer;
+mod update;
 mod volume;
 
 use std::ffi::OsString;
@@ -57,10 +60,13 @@ const VERBS: &[(&str, &str, Act)] = &[
     ("run", "Create and run a new container from an image or a project directory", run::run),
     ("save", "Save one or more images to a tar archive (streamed to STDOUT by default)", transfer::save),
     ("start", "Start one or more stopped containers", containers::start),
+    ("stats", "Display a live stream of container(s) resource usage statistics", stats::stats),
     ("stop", "Stop one or more running containers", stop::stop),
     ("system", "Repair what killed commands left, and remove unused data", prune::system),
     ("tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE", images::tag),
+    ("top", "Display the running processes of a container", top::top),
     ("unpause", "Unpause all processes within one or more containers", stop::unpause),
+    ("update", "Update configuration of one or more containers", update::update),
     ("version", "Show the version", version),
     ("volume", "Manage volumes", volume::volume),
     ("wait", "Block until one or more containers stop, then print their exit codes", containers::wait),
@@ -95,11 +101,8 @@ const PLANNED: &[&str] = &[
     "secret",
     "service",
     "stack",
-    "stats",
     "swarm",
-    "top",
     "trust",
-    "update",
     "up",
     "down",
     "mcp",

@@ -99,6 +99,15 @@ fn weaker(view: &View) -> Vec<&'static str> {
     if !spec.cap_add.is_empty() {
         modes.push("cap-add");
     }
+    if !spec.limits.devices.is_empty() || !spec.limits.more.device_rules.is_empty() {
+        modes.push("device");
+    }
+    if spec.limits.more.pids_unlimited {
+        modes.push("pids=unlimited");
+    }
+    if spec.limits.more.oom_kill_disable {
+        modes.push("oom-kill-disable");
+    }
     modes
 }
 

@@ -10,7 +10,7 @@ use rustix::stdio::stdin;
 
 use crate::app::Globals;
 use crate::failure::{ENGINE, Failure};
-use crate::run_flags::RunFlags;
+use crate::run_flags::{RunFlags, WithMore};
 use crate::{Words, output, unsupported};
 
 /// `corral run`: make, start, attach, answer the program's exit code.
@@ -20,9 +20,17 @@ pub(super) fn run(globals: &Globals, words: Words) -> Result<u8, Failure> {
     try_run(globals, &flags).map_err(Failure::of_engine)
 }
 
-/// The flags; Docker's that are not there yet are refused by name.
+/// The flags; Docker's that are not there yet are refused by name. Most commands have but the usual ones, and a parser
+/// for these alone is quicker to build: what it does not know stands where the image's name belongs, and then all are
+/// built.
 fn parse(verb: &'static str, words: Words) -> Result<Option<RunFlags>, Failure> {
-    match super::parse::<RunFlags>(verb, words)? {
+    if !words.iter().any(|word| word == "--help") {
+        match super::parse::<RunFlags>(verb, words.clone())? {
+            Some(flags) if flags.image().starts_with('-') => {}
+            parsed => return Ok(parsed),
+        }
+    }
+    match super::parse::<WithMore>(verb, words)?.map(WithMore::joined) {
         Some(flags) if flags.image().starts_with('-') => Err(unsupported::refusal(verb, flags.image())),
         parsed => Ok(parsed),
     }

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use corral_spec::Signal;
+use corral_spec::record::Cgroup;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
@@ -141,6 +142,18 @@ impl Client {
     /// [`Error::Refused`] with the reason, e.g. that it is not paused.
     pub fn unpause(&mut self) -> Result<(), Error> {
         self.request(ToMonitor::Unpause)
+    }
+
+    /// Puts other bounds in force, and returns once they hold. `from` is what a failure goes back to.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the reason; the old bounds hold then.
+    pub fn limit(&mut self, from: &Cgroup, to: &Cgroup) -> Result<(), Error> {
+        let bytes = serde_json::to_vec(&(from, to)).unwrap_or_default();
+        if bytes.len() > MAX_PAYLOAD {
+            return Err(Error::Refused("these bounds are too many".to_owned()));
+        }
+        self.request(ToMonitor::Limit(&bytes))
     }
 
     /// Sends a signal to the container's first process.

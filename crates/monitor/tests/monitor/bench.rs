@@ -230,6 +230,7 @@ fn launch(dir: &Path, id: ContainerId, words: &[&str]) -> Launch {
             mount("/dev/pts", MountKind::Devpts),
         ],
         devices: vec![path("/dev/null")],
+        host_devices: vec![],
         links: vec![],
         masked_paths: vec![],
         readonly_paths: vec![],
@@ -247,6 +248,7 @@ fn launch(dir: &Path, id: ContainerId, words: &[&str]) -> Launch {
             stdin: false,
             init: false,
             ulimits: vec![],
+            oom_score_adj: None,
         },
         confinement: Confinement {
             capabilities: vec![],

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use corral_spec::record::{BpfInstruction, Cgroup, Confinement, GENERATION, IdMap, Log, Process, Root};
-use corral_spec::{ContainerId, Signal};
+use corral_spec::{ContainerId, DeviceKind, DeviceNumber, HostDevice, Signal};
 
 use super::*;
 
@@ -25,6 +25,7 @@ fn launch(profile: ProfileName) -> Launch {
         },
         mounts: vec![Mount { target: path("/proc"), kind: MountKind::Proc, read_only: false, no_exec: true }],
         devices: profile.devices.iter().map(|device| path(device)).collect(),
+        host_devices: Vec::new(),
         links: Vec::new(),
         masked_paths: profile.masked_paths.iter().map(|masked| path(masked)).collect(),
         readonly_paths: profile.readonly_paths.iter().map(|masked| path(masked)).collect(),
@@ -34,6 +35,7 @@ fn launch(profile: ProfileName) -> Launch {
             memory: profile.limits.memory,
             cpu_millis: profile.limits.cpu_millis,
             pids: Some(profile.limits.pids),
+            ..Cgroup::default()
         },
         process: Process {
             argv: vec!["true".into()],
@@ -46,6 +48,7 @@ fn launch(profile: ProfileName) -> Launch {
             stdin: false,
             init: false,
             ulimits: Vec::new(),
+            oom_score_adj: None,
         },
         confinement: Confinement {
             capabilities: profile.capabilities.numbers(),
@@ -73,6 +76,19 @@ fn check(profile: ProfileName, expect: &str, change: impl Fn(&mut Launch)) {
     change(&mut launch);
     let said = judge_launch(profile, &launch).map_or_else(|denial| denial.rule, |()| "fine".into());
     assert_eq!(said, expect, "{profile:?}");
+}
+
+fn grant(launch: &mut Launch, target: &str) {
+    launch.cgroup.more.devices_enforced = true;
+    launch.host_devices.push(HostDevice {
+        source: "/dev/kvm".into(),
+        target: path(target),
+        kind: DeviceKind::Char,
+        number: DeviceNumber { major: 10, minor: 232 },
+        mode: 0o666,
+        uid: 0,
+        gid: 0,
+    });
 }
 
 fn host_ids(launch: &mut Launch) {
@@ -105,6 +121,17 @@ fn some_rules_hold_in_every_profile() {
         check(profile, "launch.readonly-paths", |l| l.readonly_paths.clear());
         check(profile, "launch.devices", |l| l.devices.push(path("/dev/kvm")));
         check(profile, "launch.pids", |l| l.cgroup.pids = None);
+        for target in ["/etc/x", "/dev", "/dev/null", "/dev/pts/0", "/dev/shm/x", "/dev/console"] {
+            check(profile, "launch.devices", |l| grant(l, target));
+        }
+        check(profile, "launch.devices", |l| {
+            grant(l, "/dev/kvm");
+            l.cgroup.more.devices_enforced = false;
+        });
+        check(profile, "launch.mount-target", |l| {
+            grant(l, "/dev/kvm");
+            l.mounts.push(bind("/home/me", "/dev/kvm", true, OWNER));
+        });
         for target in ["/", "/proc", "/proc/sys/kernel", "/sys/fs"] {
             mount("launch.mount-target", bind("/home/me", target, true, OWNER));
         }
@@ -131,7 +158,15 @@ fn an_agent_is_held_to_its_profile() {
     type Change = dyn Fn(&mut Launch);
     let agent = |expect: &str, change: &Change| check(ProfileName::Agent, expect, change);
     let standard = |change: &Change| check(ProfileName::Standard, "fine", change);
-    let wide: [(&str, &Change); 8] = [
+    let wide: [(&str, &Change); 13] = [
+        ("agent.devices", &|l| grant(l, "/dev/kvm")),
+        ("agent.devices", &|l| l.cgroup.more.devices_enforced = true),
+        ("agent.limits", &|l| l.process.oom_score_adj = Some(-1)),
+        ("agent.limits", &|l| l.cgroup.more.memory_swap = Some(Swap::Unlimited)),
+        ("agent.limits", &|l| {
+            l.cgroup.pids = None;
+            l.cgroup.more.pids_unlimited = true;
+        }),
         ("agent.userns", &host_ids),
         ("agent.user", &|l| l.process.uid = 0),
         ("agent.capabilities", &|l| l.confinement.capabilities = vec![21]),
@@ -150,6 +185,14 @@ fn an_agent_is_held_to_its_profile() {
         l.mounts.push(bind("/run/corral/containers/x/hosts", "/etc/hosts", true, BindIds::Container))
     });
     agent("fine", &|l| l.cgroup.memory = Some(64 << 30));
+    agent("fine", &|l| {
+        l.cgroup.cpu_millis = None;
+        l.cgroup.more.cpu_quota = Some(50_000);
+    });
+    agent("agent.limits", &|l| {
+        l.cgroup.cpu_millis = None;
+        l.cgroup.more.cpu_quota = Some(-1);
+    });
 }
 
 #[test]

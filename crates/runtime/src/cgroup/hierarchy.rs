@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::{Error, kernel_file};
 
 /// The caller's place in the host's control groups, from /proc/self/mountinfo and /proc/self/cgroup.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Hierarchies {
     /// cgroup2.
     pub(super) v2: Option<Place>,

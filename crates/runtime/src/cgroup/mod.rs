@@ -14,9 +14,14 @@
 //! Removal is by path and idempotent: whoever reads the paths from a record can finish what a dead
 //! process left.
 
+mod apply;
+mod bound;
+mod devices;
 mod files;
 mod hierarchy;
 mod plan;
+mod update;
+mod usage;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -28,8 +33,11 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Error, kernel_file};
+use bound::Bound;
 use hierarchy::Hierarchies;
-use plan::{Bound, Group, Presence};
+
+pub use update::Update;
+pub use usage::Usage;
 
 /// How long dying processes may hold a group, and a frozen state may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -40,6 +48,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct ControlGroup {
     v2: Option<PathBuf>,
     v1: Vec<PathBuf>,
+    /// Which of them has a memory limit, as far as this process has set it.
+    memory: Option<PathBuf>,
 }
 
 /// Open descriptors through which a child enters a group.
@@ -65,22 +75,29 @@ impl Entrance {
 impl ControlGroup {
     /// Makes the groups and sets their limits. If it fails nothing is left.
     pub(crate) fn create(limits: &Cgroup, name: &str) -> Result<Self, Error> {
-        let found = Hierarchies::detect()?;
-        let offered = offered(&found);
-        let (in_v2, in_v1): (Vec<Bound>, Vec<Bound>) = Bound::of(limits)
-            .into_iter()
-            .partition(|bound| offered.split_ascii_whitespace().any(|name| name == bound.controller()));
-        let mut groups = Vec::new();
-        if let Some(place) = &found.v2 {
-            let controllers: Vec<_> = in_v2.iter().map(|bound| bound.controller()).collect();
-            let dir = plan::v2_parent(place, &controllers)?.join(name);
-            groups.push(Group { dir, values: in_v2.into_iter().flat_map(Bound::v2).collect() });
+        let own = Hierarchies::detect()?;
+        let offered = offered(&own);
+        let parent = limits.more.cgroup_parent.as_ref();
+        let below = parent.map(|parent| plan::below_parent(&own, parent)).transpose()?;
+        let found = below.as_ref().unwrap_or(&own);
+        let split = plan::split(found, &offered, Bound::of(limits));
+        let mut groups = plan::v1_groups(found, &split.v1, name)?;
+        let v1 = groups.iter().map(|group| group.dir.clone()).collect();
+        let mut memory = groups.iter().find(|group| group.bounds_memory()).map(|group| group.dir.clone());
+        if below.is_some() {
+            make_parents(&own, found, &groups)?;
         }
-        let mut made = Self { v2: found.v2.as_ref().map(|_| groups[0].dir.clone()), v1: Vec::new() };
-        let v1 = plan::v1_groups(&found, &in_v1, name)?;
-        made.v1 = v1.iter().map(|group| group.dir.clone()).collect();
-        groups.extend(v1);
-        match groups.iter().try_for_each(Group::apply) {
+        let mut v2 = None;
+        if let Some(place) = &found.v2 {
+            let controllers: Vec<_> = split.v2.iter().filter_map(|bound| bound.v2_controller()).collect();
+            let dir = plan::v2_parent(place, &controllers, below.is_some())?.join(name);
+            v2 = Some(dir.clone());
+            let group = plan::v2_group(dir, &split.v2)?;
+            memory = memory.or_else(|| group.bounds_memory().then(|| group.dir.clone()));
+            groups.insert(0, group);
+        }
+        let made = Self { v2, v1, memory };
+        match groups.iter().try_for_each(plan::Group::make) {
             Ok(()) => Ok(made),
             Err(cause) => Err(cause.with_left(made.remove())),
         }
@@ -89,7 +106,7 @@ impl ControlGroup {
     /// The groups that a [`Status`](corral_spec::record::Status) names. Nothing is opened yet, so that
     /// groups already gone can be collected too.
     pub fn open(cgroup2: Option<&Path>, cgroup1: &[PathBuf]) -> Self {
-        Self { v2: cgroup2.map(Path::to_owned), v1: cgroup1.to_vec() }
+        Self { v2: cgroup2.map(Path::to_owned), v1: cgroup1.to_vec(), memory: None }
     }
 
     /// The cgroup2 directory.
@@ -176,23 +193,16 @@ impl ControlGroup {
         Ok(!matches!(text.trim(), "0" | "THAWED"))
     }
 
-    /// Whether the kernel killed a process of the group for its memory limit. Without a memory limit on the
-    /// group it is false.
+    /// How many processes of the group the kernel killed for memory. Without a memory limit that this process has set
+    /// it is 0: there is no group that counts.
     ///
     /// # Errors
     /// [`Error::Group`].
-    pub fn oom_killed(&self) -> Result<bool, Error> {
-        let v1 = self.v1.iter().map(|dir| dir.join("memory.oom_control"));
-        let v2 = self.v2.iter().map(|dir| dir.join("memory.events"));
-        for path in v1.chain(v2) {
-            match kernel_file::read(&path) {
-                // The memory controller is in one hierarchy only.
-                Ok(text) => return Ok(files::keyed(&text, "oom_kill").is_some_and(|kills| kills > 0)),
-                Err(error) if gone(&error) => {}
-                Err(source) => return Err(Error::Group { act: "read", path, source }),
-            }
-        }
-        Ok(false)
+    pub fn oom_kills(&self) -> Result<u64, Error> {
+        let Some(dir) = &self.memory else { return Ok(0) };
+        let file = if self.v2.as_ref() == Some(dir) { "memory.events" } else { "memory.oom_control" };
+        let text = files::read(&dir.join(file))?;
+        Ok(files::keyed(&text, "oom_kill").unwrap_or(0))
     }
 
     /// Removes the directories; those already gone are no error. Waits a moment for processes that are
@@ -234,22 +244,19 @@ impl ControlGroup {
     }
 }
 
-impl Group {
-    fn apply(&self) -> Result<(), Error> {
-        std::fs::create_dir(&self.dir).map_err(|source| Error::Group {
-            act: "create",
-            path: self.dir.clone(),
-            source,
-        })?;
-        for (file, value, presence) in &self.values {
-            let path = self.dir.join(file);
-            match kernel_file::write(&path, value) {
-                Err(error) if *presence == Presence::SwapAccounting && gone(&error) => without_swap()?,
-                result => result.map_err(|source| Error::Group { act: "write", path, source })?,
-            }
-        }
-        Ok(())
+/// Makes the groups of a named parent in the hierarchies that are used. They stay: they are not the container's.
+fn make_parents(own: &Hierarchies, found: &Hierarchies, groups: &[plan::Group]) -> Result<(), Error> {
+    if let (Some(own), Some(named)) = (&own.v2, &found.v2) {
+        apply::make_parents(&own.own, &named.own)?;
     }
+    for group in groups {
+        let Some(parent) = group.dir.parent() else { continue };
+        let place = own.v1.iter().map(|(_, place)| place).find(|place| parent.starts_with(&place.mount));
+        if let Some(place) = place {
+            apply::make_parents(&place.own, parent)?;
+        }
+    }
+    Ok(())
 }
 
 /// The controllers that cgroup2 has; a v1 hierarchy may hold the others.
@@ -257,16 +264,6 @@ fn offered(found: &Hierarchies) -> String {
     let read =
         |place: &hierarchy::Place| kernel_file::read_single(place.mount.join("cgroup.controllers")).ok();
     found.v2.as_ref().and_then(read).unwrap_or_default()
-}
-
-/// A memory bound without swap accounting holds only while there is no swap.
-fn without_swap() -> Result<(), Error> {
-    let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
-    if swaps.lines().count() <= 1 {
-        return Ok(());
-    }
-    let reason = "the kernel does not account swap; boot with swapaccount=1 or turn swap off".to_owned();
-    Err(Error::Limit { limit: "memory", reason })
 }
 
 /// Kills by number until none is left; the group's pids cannot be reused while it is being listed

@@ -2,126 +2,128 @@
 
 use std::path::{Path, PathBuf};
 
-use corral_spec::record::Cgroup;
+use corral_spec::CgroupParent;
 
+use super::bound::{Bound, Value};
+use super::devices;
 use super::hierarchy::{Hierarchies, Place};
 use crate::{Error, kernel_file};
-
-/// CPU bandwidth period in microseconds: the kernel's and Docker's default.
-const PERIOD: u64 = 100_000;
-
-/// A bound that was asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Bound {
-    /// Bytes.
-    Memory(u64),
-    /// Thousandths of a CPU.
-    Cpu(u32),
-    /// Tasks.
-    Pids(u32),
-}
 
 /// A group to make and the files to write in it, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Group {
     /// Its directory.
     pub(super) dir: PathBuf,
-    /// File name, value, and whether the file may be missing.
-    pub(super) values: Vec<(&'static str, String, Presence)>,
+    /// What is written there.
+    pub(super) values: Vec<Value>,
+    /// The BPF program that answers for devices, if it is attached here.
+    pub(super) program: Option<Vec<u64>>,
 }
 
-/// Whether a control file must be there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Presence {
-    /// Always.
-    Required,
-    /// Only where swap is accounted; missing is fine while the host has no swap.
-    SwapAccounting,
-}
-
-impl Bound {
-    /// What a launch asks for.
-    pub(super) fn of(limits: &Cgroup) -> Vec<Self> {
-        let Cgroup { memory, cpu_millis, pids } = limits;
-        [memory.map(Self::Memory), cpu_millis.map(Self::Cpu), pids.map(Self::Pids)]
-            .into_iter()
-            .flatten()
-            .collect()
+impl Group {
+    fn new(dir: PathBuf) -> Self {
+        Self { dir, values: Vec::new(), program: None }
     }
 
-    /// The controller's name, the same in v1 and v2.
-    pub(super) fn controller(self) -> &'static str {
-        match self {
-            Self::Memory(_) => "memory",
-            Self::Cpu(_) => "cpu",
-            Self::Pids(_) => "pids",
-        }
-    }
-
-    /// cgroup v2 files (Documentation/admin-guide/cgroup-v2.rst).
-    pub(super) fn v2(self) -> Vec<(&'static str, String, Presence)> {
-        match self {
-            Self::Memory(bytes) => vec![
-                ("memory.max", bytes.to_string(), Presence::Required),
-                ("memory.swap.max", "0".to_owned(), Presence::SwapAccounting),
-            ],
-            Self::Cpu(millis) => vec![("cpu.max", format!("{} {PERIOD}", quota(millis)), Presence::Required)],
-            Self::Pids(tasks) => vec![("pids.max", tasks.to_string(), Presence::Required)],
-        }
-    }
-
-    /// cgroup v1 files (Documentation/admin-guide/cgroup-v1/).
-    pub(super) fn v1(self) -> Vec<(&'static str, String, Presence)> {
-        match self {
-            Self::Memory(bytes) => vec![
-                ("memory.limit_in_bytes", bytes.to_string(), Presence::Required),
-                ("memory.memsw.limit_in_bytes", bytes.to_string(), Presence::SwapAccounting),
-            ],
-            Self::Cpu(millis) => vec![
-                ("cpu.cfs_period_us", PERIOD.to_string(), Presence::Required),
-                ("cpu.cfs_quota_us", quota(millis).to_string(), Presence::Required),
-            ],
-            Self::Pids(tasks) => vec![("pids.max", tasks.to_string(), Presence::Required)],
-        }
+    /// Whether the kernel counts here whom it kills for memory.
+    pub(super) fn bounds_memory(&self) -> bool {
+        self.values.iter().any(Value::is_memory)
     }
 }
 
-fn quota(millis: u32) -> u64 {
-    u64::from(millis) * PERIOD / 1000
+/// The caller's places, or those below them that `--cgroup-parent` names.
+pub(super) fn below_parent(found: &Hierarchies, parent: &CgroupParent) -> Result<Hierarchies, Error> {
+    let v2 = found.v2.as_ref().map(|place| below(place, parent)).transpose()?;
+    let v1 = found.v1.iter().map(|(names, place)| Ok((names.clone(), below(place, parent)?)));
+    Ok(Hierarchies { v2, v1: v1.collect::<Result<_, Error>>()? })
+}
+
+/// An absolute name counts from the hierarchy's root, but only at or below the caller's own group: elsewhere the
+/// container would escape the limits that the caller is under.
+fn below(place: &Place, parent: &CgroupParent) -> Result<Place, Error> {
+    let name = parent.as_str();
+    let own = match name.strip_prefix('/') {
+        None => place.own.join(name),
+        Some(name) => place.mount.join(name),
+    };
+    if own.starts_with(&place.own) {
+        return Ok(Place { mount: place.mount.clone(), own });
+    }
+    let reason = format!(
+        "{} lies outside {}, the group of this command, whose limits hold for the container too; give a path without \
+         a leading slash",
+        own.display(),
+        place.own.display()
+    );
+    Err(Error::Limit { limit: "cgroup-parent", reason })
+}
+
+/// Where each bound is enforced.
+#[derive(Debug)]
+pub(super) struct Split<'l> {
+    /// On cgroup2.
+    pub(super) v2: Vec<Bound<'l>>,
+    /// In a v1 hierarchy.
+    pub(super) v1: Vec<Bound<'l>>,
+}
+
+/// A bound is cgroup2's where that offers the controller; devices are a v1 hierarchy's where there is one.
+pub(super) fn split<'l>(found: &Hierarchies, offered: &str, bounds: Vec<Bound<'l>>) -> Split<'l> {
+    let is_v2 = |bound: &Bound<'_>| match bound.v2_controller() {
+        Some(controller) => offered.split_ascii_whitespace().any(|name| name == controller),
+        None => found.v2.is_some() && found.v1(bound.v1_controller()).is_none(),
+    };
+    let (v2, v1) = bounds.into_iter().partition(is_v2);
+    Split { v2, v1 }
+}
+
+/// The group of cgroup2, below the one that [`v2_parent`] found.
+pub(super) fn v2_group(dir: PathBuf, bounds: &[Bound<'_>]) -> Result<Group, Error> {
+    let mut group = Group::new(dir);
+    for bound in bounds {
+        group.values.extend(bound.v2()?);
+        if let Bound::Devices(more) = bound {
+            group.program = Some(devices::program(&devices::allowed(&more.device_rules)));
+        }
+    }
+    Ok(group)
 }
 
 /// The v1 groups: one for each hierarchy that carries a bound, and the freezer's where there is no
 /// cgroup2 to freeze and name the container by.
-pub(super) fn v1_groups(found: &Hierarchies, bounds: &[Bound], name: &str) -> Result<Vec<Group>, Error> {
+pub(super) fn v1_groups(found: &Hierarchies, bounds: &[Bound<'_>], name: &str) -> Result<Vec<Group>, Error> {
     let mut groups: Vec<Group> = Vec::new();
     if found.v2.is_none() {
         let freezer = found.v1("freezer").ok_or_else(|| {
             Error::Launch("this host mounts neither cgroup2 nor the v1 freezer: mount one of them".to_owned())
         })?;
-        groups.push(Group { dir: freezer.own.join(name), values: Vec::new() });
+        groups.push(Group::new(freezer.own.join(name)));
     }
     for &bound in bounds {
-        let limit = bound.controller();
-        let place = found.v1(limit).ok_or_else(|| Error::Limit {
-            limit,
-            reason: format!(
-                "neither cgroup2 nor cgroup v1 offers the {limit} controller here; start without it"
-            ),
-        })?;
-        let dir = place.own.join(name);
-        match groups.iter_mut().find(|group| group.dir == dir) {
-            Some(group) => group.values.extend(bound.v1()),
-            None => groups.push(Group { dir, values: bound.v1() }),
+        let group = v1_group(found, bound, name)?;
+        match groups.iter_mut().find(|known| known.dir == group.dir) {
+            Some(known) => known.values.extend(group.values),
+            None => groups.push(group),
         }
     }
     Ok(groups)
 }
 
+/// The group for one bound in its v1 hierarchy.
+pub(super) fn v1_group(found: &Hierarchies, bound: Bound<'_>, name: &str) -> Result<Group, Error> {
+    let limit = bound.v1_controller();
+    let place = found.v1(limit).ok_or_else(|| Error::Limit {
+        limit,
+        reason: format!("neither cgroup2 nor cgroup v1 offers the {limit} controller here; start without it"),
+    })?;
+    Ok(Group { values: bound.v1()?, ..Group::new(place.own.join(name)) })
+}
+
 /// The group under which a cgroup2 group with these controllers can be made: the caller's own, or the
 /// nearest one above that may have children with controllers (a group with processes may not, unless
 /// it is the root). A group that has any bound of its own is never climbed past: the container would escape
-/// that bound, whether or not it asks for one of the kind.
-pub(super) fn v2_parent(place: &Place, controllers: &[&'static str]) -> Result<PathBuf, Error> {
+/// that bound, whether or not it asks for one of the kind. Nor is a group that the user has named (`fixed`).
+pub(super) fn v2_parent(place: &Place, controllers: &[&'static str], fixed: bool) -> Result<PathBuf, Error> {
     if controllers.is_empty() {
         return Ok(place.own.clone());
     }
@@ -129,6 +131,13 @@ pub(super) fn v2_parent(place: &Place, controllers: &[&'static str]) -> Result<P
     loop {
         if !is_occupied(group) && controllers.iter().all(|controller| enable(place, group, controller)) {
             return Ok(group.to_owned());
+        }
+        if fixed {
+            let reason = format!(
+                "{} cannot have groups with it below itself; name a group without processes",
+                group.display()
+            );
+            return Err(Error::Limit { limit: controllers[0], reason });
         }
         if let Some(limit) = bound_of(group) {
             let reason = format!(
@@ -148,6 +157,25 @@ pub(super) fn v2_parent(place: &Place, controllers: &[&'static str]) -> Result<P
             }
         }
     }
+}
+
+/// Gives a controller to a group that is there, which must not be below one with processes.
+pub(super) fn v2_give(place: &Place, group: &Path, controller: &'static str) -> Result<(), Error> {
+    let above = group.parent().unwrap_or(group);
+    let has = kernel_file::read(group.join("cgroup.controllers"))
+        .is_ok_and(|text| text.split_ascii_whitespace().any(|name| name == controller));
+    if has {
+        return Ok(());
+    }
+    if !is_occupied(above) && enable(place, above, controller) {
+        return Ok(());
+    }
+    let reason = format!(
+        "{} was made without the {controller} controller, and the group above it holds processes; set the limit when \
+         the container is created",
+        group.display()
+    );
+    Err(Error::Limit { limit: controller, reason })
 }
 
 /// Whether processes keep the group from having children with controllers; the root alone, which has no type,
@@ -174,19 +202,24 @@ fn enable(place: &Place, group: &Path, controller: &str) -> bool {
 
 /// The controller by which the group itself bounds those in it.
 fn bound_of(group: &Path) -> Option<&'static str> {
-    const BOUNDS: [(&str, &str); 5] = [
+    const BOUNDS: [(&str, &str); 7] = [
+        ("cpuset.cpus", "cpuset"),
+        ("io.max", "io"),
         ("memory.max", "memory"),
         ("memory.high", "memory"),
         ("memory.swap.max", "memory"),
         ("cpu.max", "cpu"),
         ("pids.max", "pids"),
     ];
-    let bounds = |file: &str| kernel_file::read(group.join(file)).is_ok_and(|text| !text.starts_with("max"));
+    let is_bound = |text: &str| !text.trim().is_empty() && !text.starts_with("max");
+    let bounds = |file: &str| kernel_file::read(group.join(file)).is_ok_and(|text| is_bound(&text));
     BOUNDS.into_iter().find(|(file, _)| bounds(file)).map(|(_, controller)| controller)
 }
 
 #[cfg(test)]
 mod tests {
+    use corral_spec::record::Cgroup;
+
     use super::*;
 
     fn place(mount: &str, own: &str) -> Place {
@@ -216,16 +249,58 @@ mod tests {
     #[test]
     fn a_bound_without_controller_is_refused() {
         let found = Hierarchies { v2: Some(place("/cg", "/cg")), v1: vec![] };
-        let error = v1_groups(&found, &[Bound::Memory(1)], "x").unwrap_err();
+        let limits = Cgroup { memory: Some(1), ..Cgroup::default() };
+        let error = v1_groups(&found, &Bound::of(&limits), "x").unwrap_err();
         assert!(matches!(error, Error::Limit { limit: "memory", .. }), "{error}");
         let nothing = Hierarchies::default();
         assert!(v1_groups(&nothing, &[], "x").is_err());
     }
 
     #[test]
-    fn quota_of_half_a_cpu() {
-        assert_eq!(Bound::Cpu(500).v2()[0].1, "50000 100000");
-        assert_eq!(Bound::Cpu(1500).v1()[1].1, "150000");
+    fn each_bound_goes_where_it_can_be_enforced() {
+        let limits = Cgroup {
+            memory: Some(1),
+            pids: Some(1),
+            more: corral_spec::Resources { devices_enforced: true, ..Default::default() },
+            ..Cgroup::default()
+        };
+        let check = |found: &Hierarchies, offered: &str, v2: &[&str], v1: &[&str]| {
+            let split = split(found, offered, Bound::of(&limits));
+            let names = |bounds: &[Bound<'_>]| bounds.iter().map(|b| b.v1_controller()).collect::<Vec<_>>();
+            assert_eq!((names(&split.v2), names(&split.v1)), (v2.to_vec(), v1.to_vec()), "{offered}");
+        };
+        let v1 = |names: &[&str]| {
+            let one = |name: &&str| (vec![(*name).to_owned()], place("/v1", "/v1"));
+            names.iter().map(one).collect::<Vec<_>>()
+        };
+        let all = ["memory", "pids", "devices"];
+        let v2 = Some(place("/cg", "/cg/own"));
+        let pure_v2 = Hierarchies { v2: v2.clone(), v1: Vec::new() };
+        check(&pure_v2, "cpu memory pids", &all, &[]);
+        let hybrid = Hierarchies { v2: v2.clone(), v1: v1(&all) };
+        check(&hybrid, "hugetlb", &[], &all);
+        let mixed = Hierarchies { v2, v1: v1(&["memory"]) };
+        check(&mixed, "pids", &["pids", "devices"], &["memory"]);
+        check(&Hierarchies { v2: None, v1: v1(&all) }, "", &[], &all);
+        let group = v2_group("/cg/own/x".into(), &Bound::of(&limits)).unwrap();
+        assert!(group.program.is_some_and(|program| !program.is_empty()));
+    }
+
+    #[test]
+    fn a_named_parent_lies_below_the_callers_group() {
+        let found = Hierarchies {
+            v2: Some(place("/cg", "/cg/own")),
+            v1: vec![(vec!["pids".into()], place("/pids", "/pids"))],
+        };
+        let check = |parent: &str| {
+            let below = below_parent(&found, &parent.parse().unwrap()).ok()?;
+            let show = |place: &Place| place.own.display().to_string();
+            Some((show(below.v2.as_ref()?), show(below.v1("pids")?)))
+        };
+        assert_eq!(check("a/b"), Some(("/cg/own/a/b".into(), "/pids/a/b".into())));
+        assert_eq!(check("/own/a"), Some(("/cg/own/a".into(), "/pids/own/a".into())));
+        assert_eq!(check("/other"), None);
+        assert_eq!(check("/owner"), None);
     }
 
     /// A plain directory stands for a hierarchy: a file that cannot be written is a refusal.
@@ -248,8 +323,8 @@ mod tests {
 
         /// The parent that is found, below the root.
         fn parent(&self, controllers: &[&'static str]) -> Result<String, Error> {
-            let found =
-                v2_parent(&Place { mount: self.0.clone(), own: self.0.join("slice/scope") }, controllers)?;
+            let place = Place { mount: self.0.clone(), own: self.0.join("slice/scope") };
+            let found = v2_parent(&place, controllers, false)?;
             Ok(found.strip_prefix(&self.0).unwrap().display().to_string())
         }
     }
@@ -270,6 +345,16 @@ mod tests {
         assert_eq!(fake.parent(&["memory"]).unwrap(), "slice");
         fake.write("slice/scope/memory.max", "1048576\n");
         assert!(matches!(fake.parent(&["memory"]), Err(Error::Limit { limit: "memory", .. })));
+    }
+
+    #[test]
+    fn a_group_that_was_named_is_the_one_or_none() {
+        let fake = Fake::new("named");
+        fake.write("slice/cgroup.subtree_control", "cpu memory pids\n");
+        let place = |own: &str| Place { mount: fake.0.clone(), own: fake.0.join(own) };
+        assert!(v2_parent(&place("slice/scope"), &["memory"], true).is_err());
+        assert_eq!(v2_parent(&place("slice"), &["memory"], true).unwrap(), fake.0.join("slice"));
+        assert_eq!(v2_parent(&place("slice/scope"), &[], true).unwrap(), fake.0.join("slice/scope"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Each wrapper does one call, owns what it returns, and decides nothing.
 #![allow(unsafe_code)]
 
+mod bpf;
 mod confine;
 pub mod memory;
 mod mount;
@@ -10,6 +11,7 @@ mod probe;
 mod process;
 pub mod signal;
 
+pub(crate) use bpf::{attach_device_program, load_device_program};
 pub(crate) use confine::{Landlock, filter, install_seccomp, landlock_abi};
 pub(crate) use mount::{AttrChange, mount_setattr};
 #[cfg(test)]

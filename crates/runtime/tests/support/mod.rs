@@ -190,6 +190,7 @@ pub fn process(words: &str) -> Process {
         stdin: false,
         init: false,
         ulimits: vec![],
+        oom_score_adj: None,
     }
 }
 
@@ -218,6 +219,7 @@ fn launch(dir: &Path, id: ContainerId, words: &str) -> Launch {
             .iter()
             .map(|name| path(&format!("/dev/{name}")))
             .collect(),
+        host_devices: vec![],
         links: [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1")]
             .iter()
             .map(|(name, target)| (path(&format!("/dev/{name}")), (*target).to_owned()))

@@ -41,7 +41,7 @@ fn streams() -> Io {
 
 fn end(mut running: Running) -> Result<u8, Error> {
     let ended = running.wait()?;
-    if running.cgroup().oom_killed()? {
+    if running.cgroup().oom_kills()? > 0 {
         eprintln!("oom");
     }
     for left in running.cleanup() {

@@ -11,6 +11,7 @@ mod output;
 mod progress;
 mod relay;
 mod run_flags;
+mod setting_flags;
 mod unsupported;
 mod verb;
 

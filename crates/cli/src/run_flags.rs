@@ -9,6 +9,7 @@ use corral_spec::{
 use crate::Failure;
 use crate::failure::ENGINE;
 use crate::limit_flags::LimitFlags;
+use crate::setting_flags::SettingFlags;
 
 /// The flags of `run` and `create`, as typed.
 #[derive(Debug, clap::Args)]
@@ -126,6 +127,8 @@ pub(crate) struct RunFlags {
 pub(crate) struct MoreFlags {
     #[command(flatten)]
     limits: LimitFlags,
+    #[command(flatten)]
+    settings: SettingFlags,
 }
 
 /// All flags.
@@ -157,7 +160,7 @@ impl RunFlags {
     /// The flags as a valid request.
     pub(crate) fn spec(&self) -> Result<ContainerSpec, Failure> {
         let cwd = std::env::current_dir().map_err(|error| bad(format!("current directory: {error}")))?;
-        Ok(ContainerSpec {
+        let mut spec = ContainerSpec {
             name: self.name.clone(),
             hostname: self.hostname.clone().map(hostname).transpose()?,
             entrypoint: match self.entrypoint.as_deref() {
@@ -188,7 +191,15 @@ impl RunFlags {
             },
             cap_add: self.cap_add.clone(),
             cap_drop: self.cap_drop.clone(),
-        })
+            ..ContainerSpec::default()
+        };
+        self.more.settings.fill(&mut spec)?;
+        Ok(spec)
+    }
+
+    /// The flags for names, notes and streams.
+    pub(crate) fn settings(&self) -> &SettingFlags {
+        &self.more.settings
     }
 
     fn mounts(&self, cwd: &Path) -> Result<Vec<MountRequest>, Failure> {

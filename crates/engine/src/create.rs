@@ -1,10 +1,11 @@
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use corral_image::{Image, ResolvedUser, read_file};
+use corral_image::{Group, Image, ResolvedUser, read_file};
 use corral_spec::record::{GENERATION, Launch, Mount, Root};
 use corral_spec::{
-    ContainerId, ContainerName, ContainerSpec, MountSource, NetworkMode, ProfileName, UserNamespace, UserSpec,
+    ContainerId, ContainerName, ContainerSpec, MountSource, NetworkMode, ProfileName, UserNamespace,
+    UserPart, UserSpec,
 };
 use corral_state::{ContainerLock, ContainerRecord, IdSlot, Life, write_record};
 
@@ -144,7 +145,11 @@ impl Engine {
                 Error::Invalid(format!("the image's user: {error}; choose another with -u"))
             })?),
         };
-        resolve_user(wanted.as_ref(), lowers)
+        let mut user = resolve_user(wanted.as_ref(), lowers)?;
+        user.groups.extend(group_ids(&spec.settings.groups, lowers)?);
+        user.groups.sort_unstable();
+        user.groups.dedup();
+        Ok(user)
     }
 
     /// One entry a mount of the spec, in its order: the host path and how its owners appear.
@@ -233,6 +238,24 @@ pub(crate) fn make_layer(root: &Root) -> Result<(), Error> {
 
 fn label(image: &Image) -> Option<&str> {
     image.config.config.labels.get(PROFILE_LABEL).map(String::as_str)
+}
+
+/// The numbers of groups, by the group file of a stack of layers.
+fn group_ids(groups: &[UserPart], layers: &[PathBuf]) -> Result<Vec<u32>, Error> {
+    if groups.is_empty() {
+        return Ok(Vec::new());
+    }
+    let text = read_file(layers, Path::new("/etc/group"), USER_FILE_LIMIT).unwrap_or_default();
+    let known = Group::parse(&text);
+    let id = |group: &UserPart| match group {
+        UserPart::Id(gid) => Ok(*gid),
+        UserPart::Name(name) => {
+            known.iter().find(|group| group.name == *name).map(|group| group.gid).ok_or_else(|| {
+                Error::Invalid(format!("Unable to find group {name} in the image's /etc/group"))
+            })
+        }
+    };
+    groups.iter().map(id).collect()
 }
 
 /// Looks a user up in the passwd and group of a stack of layers, topmost first; without a name it is root.

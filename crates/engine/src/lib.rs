@@ -25,6 +25,7 @@ mod collect;
 mod create;
 mod device;
 mod error;
+mod etc;
 mod exec;
 mod find;
 mod host;

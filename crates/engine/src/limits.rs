@@ -34,7 +34,7 @@ pub(crate) fn cgroup(
         pids: if more.pids_unlimited { None } else { Some(limits.pids.unwrap_or(profile.limits.pids)) },
         more,
     };
-    check(&cgroup, processors())?;
+    check(&cgroup, limits.cpus.map(|_| processors()))?;
     Ok(cgroup)
 }
 
@@ -46,8 +46,9 @@ pub(crate) fn processors() -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-/// Docker's rules, in its words.
-pub(crate) fn check(limits: &Cgroup, processors: u32) -> Result<(), Error> {
+/// Docker's rules, in its words. How many CPUs there are matters to who asks for some: a profile's default may be more
+/// than a small host has.
+pub(crate) fn check(limits: &Cgroup, processors: Option<u32>) -> Result<(), Error> {
     let more = &limits.more;
     check_memory(limits.memory, more)?;
     check_time(limits, processors)?;
@@ -95,7 +96,7 @@ fn check_memory(memory: Option<u64>, more: &Resources) -> Result<(), Error> {
     Ok(())
 }
 
-fn check_time(limits: &Cgroup, processors: u32) -> Result<(), Error> {
+fn check_time(limits: &Cgroup, processors: Option<u32>) -> Result<(), Error> {
     let Cgroup { cpu_millis, more, .. } = limits;
     let conflict = |what: &str| format!("Conflicting options: Nano CPUs and CPU {what} cannot both be set");
     if cpu_millis.is_some() && more.cpu_period.is_some() {
@@ -104,7 +105,9 @@ fn check_time(limits: &Cgroup, processors: u32) -> Result<(), Error> {
     if cpu_millis.is_some() && more.cpu_quota.is_some() {
         return invalid(conflict("Quota"));
     }
-    if cpu_millis.is_some_and(|millis| processors > 0 && millis / 1000 > processors) {
+    if let (Some(millis), Some(processors)) = (*cpu_millis, processors.filter(|count| *count > 0))
+        && u64::from(millis) > u64::from(processors) * 1000
+    {
         return invalid(format!(
             "Range of CPUs is from 0.01 to {processors}.00, as there are only {processors} CPUs available"
         ));
@@ -196,7 +199,7 @@ impl LimitChange {
             pids,
             more,
         };
-        check(&new, processors())?;
+        check(&new, self.cpu_millis.map(|_| processors()))?;
         Ok(new)
     }
 }
@@ -221,7 +224,7 @@ mod tests {
     }
 
     fn says(limits: &Cgroup, part: &str) {
-        match check(limits, 2) {
+        match check(limits, Some(2)) {
             Ok(()) => assert_eq!(part, "", "{limits:?}"),
             Err(error) => {
                 assert!(!part.is_empty() && error.to_string().contains(part), "{error} for {part:?}")
@@ -254,6 +257,8 @@ mod tests {
         says(&limits(|l| l.more.memory_swappiness = Some(101)), "range is 0-100");
         says(&limits(|l| l.more.oom_kill_disable = true), "add -m");
         says(&limits(|l| l.cpu_millis = Some(3000)), "there are only 2 CPUs");
+        says(&limits(|l| l.cpu_millis = Some(2001)), "there are only 2 CPUs");
+        assert!(check(&limits(|l| l.cpu_millis = Some(3000)), None).is_ok(), "a profile's own");
         says(&limits(|l| l.more.cpu_period = Some(999)), "CPU cfs period");
         says(&limits(|l| l.more.cpu_quota = Some(999)), "CPU cfs quota");
         says(&limits(|l| l.more.cpu_quota = Some(-1)), "");

@@ -7,7 +7,7 @@ use corral_image::{Image, ResolvedUser};
 use corral_policy::{CapabilitySet, Profile, confinement, judge_launch};
 use corral_runtime::seccomp;
 use corral_spec::record::{
-    BindIds, Confinement, GENERATION, IdMap, Launch, Log, Mount, MountKind, Process, Root,
+    BindIds, Confinement, GENERATION, IdMap, Kernel, Launch, Log, Mount, MountKind, Process, Root,
 };
 use corral_spec::{
     AbsPath, ContainerId, ContainerSpec, Entrypoint, HostDevice, MountRequest, MountSource, NetworkMode,
@@ -16,7 +16,7 @@ use corral_spec::{
 use corral_state::{ID_RANGE, IdSlot};
 
 use crate::exec::set;
-use crate::{Error, limits};
+use crate::{Error, etc, limits};
 
 /// What the plan needs to know of the world.
 pub(crate) struct Facts<'a> {
@@ -90,6 +90,7 @@ pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, 
         network,
         cgroup: limits::cgroup(spec, &profile, &facts.host_devices)?,
         process: process(facts, spec, &hostname)?,
+        kernel: Kernel { domain: spec.settings.domain.clone(), sysctls: spec.settings.sysctls.clone() },
         hostname,
         confinement: Confinement {
             capabilities: capabilities.numbers(),
@@ -104,18 +105,6 @@ pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, 
     };
     judge_launch(facts.profile, &launch)?;
     Ok(launch)
-}
-
-/// The files of /etc that are the container's own.
-fn etc_files(facts: &Facts<'_>, hostname: &str, network: NetworkMode) -> [(&'static str, String); 3] {
-    let hosts =
-        format!("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{hostname}\n");
-    let resolv_conf = facts.resolv_conf.clone().filter(|_| network == NetworkMode::Host);
-    [
-        ("hostname", format!("{hostname}\n")),
-        ("hosts", hosts),
-        ("resolv.conf", resolv_conf.unwrap_or_default()),
-    ]
 }
 
 fn filter(
@@ -164,9 +153,11 @@ fn mounts(
         mount("/proc", MountKind::Proc, false, true)?,
         mount("/dev", MountKind::Tmpfs { size: Some(DEV_BYTES), mode: 0o755 }, false, true)?,
         mount("/dev/pts", MountKind::Devpts, false, true)?,
-        mount("/dev/shm", MountKind::Tmpfs { size: Some(shm), mode: 0o1777 }, false, true)?,
         mount("/dev/mqueue", MountKind::Mqueue, false, true)?,
     ];
+    if !spec.settings.no_shm {
+        mounts.push(mount("/dev/shm", MountKind::Tmpfs { size: Some(shm), mode: 0o1777 }, false, true)?);
+    }
     // sysfs shows the devices of a network namespace and belongs to its owner: with the host's, a user
     // namespace may not mount it, and the container does without.
     if network == NetworkMode::None || facts.slot.is_none() {
@@ -177,7 +168,9 @@ fn mounts(
         let kind = MountKind::Tmpfs { size: Some(tmpfs.size), mode: tmpfs.mode };
         mounts.push(mount(tmpfs.target, kind, false, false)?);
     }
-    for (file, text) in etc_files(facts, hostname, network) {
+    // Only what shares the host's network can use its name servers.
+    let resolv_conf = facts.resolv_conf.as_deref().filter(|_| network == NetworkMode::Host);
+    for (file, text) in etc::files(hostname, &spec.settings, resolv_conf) {
         mounts.push(mount(&format!("/etc/{file}"), MountKind::File { text }, read_only, true)?);
     }
     mounts.extend(asked_mounts(facts, spec)?);

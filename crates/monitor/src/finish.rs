@@ -65,7 +65,7 @@ impl Ended {
 }
 
 /// Takes down a container whose first process has ended.
-pub fn end(mut supervisor: Supervisor, ending: &Ending) -> Ended {
+pub fn end(mut supervisor: Supervisor) -> Ended {
     let finished_ns = now_ns();
     drain(&mut supervisor);
     let Supervisor { mut running, clients, status, run_dir, lost, .. } = supervisor;

@@ -12,7 +12,7 @@ use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::client::{AttachOptions, Client, Outcome, Pump};
-use crate::finish::{self, Ending};
+use crate::finish;
 use crate::peer::{Peer, Role};
 use crate::records::Directory;
 use crate::{Error, begin, log};
@@ -54,7 +54,7 @@ pub fn run_here(here: Here<'_>, options: &AttachOptions) -> Result<Outcome, Erro
     if !matches!(served, Ok(None)) {
         supervisor.kill();
     }
-    let ended = finish::end(supervisor, &Ending::of(launch));
+    let ended = finish::end(supervisor);
     rustix::process::umask(umask);
     match served {
         Ok(None) => finish::tell_the_end(ended, &mut pump),

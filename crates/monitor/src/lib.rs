@@ -132,7 +132,7 @@ pub fn run(invocation: &Invocation) -> After {
         // Without a loop there is nobody to serve it; the end is the same as a killed monitor's.
         supervisor.kill();
     }
-    finish::finish(finish::end(supervisor, &ending), place, &ending)
+    finish::finish(finish::end(supervisor), place, &ending)
 }
 
 /// Becomes the one process that is responsible for this container.

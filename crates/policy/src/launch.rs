@@ -19,6 +19,15 @@ pub fn judge_launch(profile: ProfileName, launch: &Launch) -> Result<(), Denial>
     launch.mounts.iter().try_for_each(|mount| judge_mount(mount, launch.ids.is_none()))?;
     judge_dev(launch)?;
     judge_host_devices(launch)?;
+    if launch.network == NetworkMode::Host
+        && let Some(sysctl) = launch.kernel.sysctls.iter().find(|sysctl| sysctl.is_network())
+    {
+        return Err(Denial::new(
+            "launch.sysctl",
+            format!("{} would change the host's network, which the container shares", sysctl.name()),
+            "--network none",
+        ));
+    }
     if launch.cgroup.pids.is_none() && !launch.cgroup.more.pids_unlimited {
         return Err(Denial::new("launch.pids", "the number of tasks is unbounded", "--pids-limit N"));
     }

@@ -4,7 +4,7 @@ use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use corral_spec::record::Launch;
+use corral_spec::record::{Kernel, Launch};
 use corral_spec::{AbsPath, NetworkMode};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -20,7 +20,7 @@ use crate::program::Program;
 use crate::sys::{exit, keep_only, keep_open, loopback_up, reset_signals, unshare_cgroup};
 use crate::terminal::{Terminal, take_streams};
 use crate::tree::{Point, Tree};
-use crate::{Error, Io, init};
+use crate::{Error, Io, init, kernel_file};
 
 /// What the child knows.
 pub(crate) struct Inside<'l> {
@@ -59,6 +59,7 @@ impl Inside<'_> {
         if launch.ids.is_some() {
             confine::become_container_root()?;
         }
+        tell_kernel(&launch.kernel)?;
         let null = attach::attach_all(share, &detached)?;
         let terminal = self.open_terminal(&detached)?;
         if let Some(Terminal { slave, .. }) = &terminal {
@@ -161,6 +162,20 @@ fn report_ready(channel: &Channel, step: &Step) -> Result<(), Error> {
         // The monitor died or changed its mind.
         _ => exit(125),
     }
+}
+
+/// What is the container's namespaces' own, whichever /proc it is written through: the host's is still there, and nobody
+/// inside could have put another file in place.
+fn tell_kernel(kernel: &Kernel) -> Result<(), Error> {
+    if let Some(domain) = &kernel.domain {
+        rustix::system::setdomainname(domain.as_bytes())
+            .map_err(|errno| Error::inside("set the domain name", errno))?;
+    }
+    for sysctl in &kernel.sysctls {
+        kernel_file::write(format!("/proc/sys/{}", sysctl.path()), sysctl.value())
+            .map_err(|error| Error::inside(format!("set the sysctl {}", sysctl.name()), error))?;
+    }
+    Ok(())
 }
 
 fn console() -> Result<AbsPath, Error> {

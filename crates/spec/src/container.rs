@@ -4,7 +4,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AbsPath, ByteSize, ContainerName, CpuCount, DeviceAccess, MountRequest, Resources, Signal, UserSpec,
+    AbsPath, ByteSize, ContainerName, CpuCount, DeviceAccess, MountRequest, Resources, Settings, Signal,
+    UserSpec,
 };
 
 /// What the user asked a container to be: every flag parsed and valid by itself, image defaults and
@@ -55,6 +56,9 @@ pub struct ContainerSpec {
     pub cap_add: Vec<String>,
     /// `--cap-drop`, as above.
     pub cap_drop: Vec<String>,
+    /// What few containers have.
+    #[serde(default, skip_serializing_if = "Settings::is_empty")]
+    pub settings: Settings,
 }
 
 /// How `--entrypoint` changes the image's own.

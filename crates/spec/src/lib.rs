@@ -19,6 +19,7 @@ mod quantity;
 pub mod record;
 mod resources;
 pub mod seccomp;
+mod settings;
 mod signal;
 mod user;
 
@@ -36,5 +37,6 @@ pub use resources::{
     BlockDevice, CgroupParent, DeviceAccess, DeviceKind, DeviceNumber, DeviceRule, DeviceWeight, HostDevice,
     IdList, ResourceError, Resources, Swap, Throttle, ThrottleKind,
 };
+pub use settings::{HostEntry, SettingError, Settings, Sysctl, is_host_name};
 pub use signal::{Signal, SignalError};
 pub use user::{UserError, UserPart, UserSpec};

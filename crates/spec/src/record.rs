@@ -14,7 +14,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{AbsPath, ContainerId, HostDevice, NetworkMode, Resources, Signal, Ulimit, UserNamespace};
+use crate::{
+    AbsPath, ContainerId, HostDevice, NetworkMode, Resources, Signal, Sysctl, Ulimit, UserNamespace,
+};
 
 /// The version of all records written by this build.
 pub const GENERATION: u32 = 1;
@@ -28,6 +30,9 @@ pub struct Launch {
     pub id: ContainerId,
     /// UTS host name.
     pub hostname: String,
+    /// Switches of the container's own namespaces.
+    #[serde(default, skip_serializing_if = "Kernel::is_empty")]
+    pub kernel: Kernel,
     /// The root file system.
     pub root: Root,
     /// Mounted in this order after the root, before pivot_root.
@@ -62,6 +67,23 @@ pub struct Launch {
     pub stop_timeout_ms: u64,
     /// Whether the container disappears at its end.
     pub remove: bool,
+}
+
+/// What the container's own namespaces are told before its program starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Kernel {
+    /// UTS domain name.
+    pub domain: Option<String>,
+    /// Written below /proc/sys, in order.
+    pub sysctls: Vec<Sysctl>,
+}
+
+impl Kernel {
+    /// Whether nothing is told.
+    pub fn is_empty(&self) -> bool {
+        self.domain.is_none() && self.sysctls.is_empty()
+    }
 }
 
 /// An overlay of image layers.

@@ -41,6 +41,7 @@ pub(super) fn attach(globals: &Globals, words: Words) -> Result<u8, Failure> {
         tty: view.record.spec.tty,
         sig_proxy: flags.sig_proxy,
         detach_keys: super::run::detach_keys(flags.detach_keys.as_deref())?,
+        hidden: [false; 2],
     };
     match attach_terminal(&mut client, &options)? {
         Outcome::Exited { code, .. } => Ok(code),

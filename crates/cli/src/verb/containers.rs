@@ -94,6 +94,7 @@ pub(super) fn start(globals: &Globals, words: Words) -> Result<u8, Failure> {
         tty: view.record.spec.tty,
         sig_proxy: true,
         detach_keys: super::run::detach_keys(flags.detach_keys.as_deref())?,
+        hidden: [false; 2],
     };
     let started = engine.start(&view.record.id)?;
     let mut client = Client::from_fd(started.client);

@@ -73,6 +73,7 @@ fn container(engine: &Engine, view: &View) -> Result<Value, Failure> {
         "Name": format!("/{}", record.name),
         "Config": {
             "Hostname": launch.hostname,
+            "Domainname": launch.kernel.domain.as_deref().unwrap_or_default(),
             "User": format!("{}:{}", launch.process.uid, launch.process.gid),
             "Env": launch.process.env,
             "Cmd": record.spec.command,
@@ -99,6 +100,7 @@ fn container(engine: &Engine, view: &View) -> Result<Value, Failure> {
 }
 
 fn host_config(record: &ContainerRecord, launch: &Launch) -> Value {
+    let settings = &record.spec.settings;
     let mut config = json!({
         "NetworkMode": match launch.network {
             corral_spec::NetworkMode::None => "none",
@@ -108,6 +110,14 @@ fn host_config(record: &ContainerRecord, launch: &Launch) -> Value {
         "AutoRemove": launch.remove,
         "Init": launch.process.init,
         "UsernsMode": if launch.ids.is_some() { "private" } else { "host" },
+        "Dns": settings.dns,
+        "DnsOptions": settings.dns_options,
+        "DnsSearch": settings.dns_search,
+        "ExtraHosts": settings.hosts.iter().map(|entry| format!("{}:{}", entry.name, entry.address)).collect::<Vec<_>>(),
+        "GroupAdd": settings.groups.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "IpcMode": if settings.no_shm { "none" } else { "private" },
+        "Sysctls": pairs(settings.sysctls.iter().map(|sysctl| (sysctl.name(), sysctl.value()))),
+        "Annotations": pairs(settings.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()))),
         "CapAdd": record.spec.cap_add,
         "CapDrop": record.spec.cap_drop,
         "MaskedPaths": launch.masked_paths,
@@ -117,6 +127,12 @@ fn host_config(record: &ContainerRecord, launch: &Launch) -> Value {
         config.extend(bounds);
     }
     config
+}
+
+fn pairs<'a>(
+    pairs: impl Iterator<Item = (&'a str, &'a str)>,
+) -> std::collections::BTreeMap<&'a str, &'a str> {
+    pairs.collect()
 }
 
 fn cgroups(_: &Launch, view: &View) -> Value {

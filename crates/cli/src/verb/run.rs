@@ -38,21 +38,25 @@ fn parse(verb: &'static str, words: Words) -> Result<Option<RunFlags>, Failure> 
 
 fn try_run(globals: &Globals, flags: &RunFlags) -> Result<u8, Failure> {
     let spec = flags.spec()?;
+    let streams = flags.settings().streams(flags.interactive, flags.detach)?;
     let options = AttachOptions {
-        stdin: flags.interactive,
+        stdin: streams.stdin,
         tty: flags.tty,
         sig_proxy: flags.sig_proxy,
         detach_keys: detach_keys(flags.detach_keys.as_deref())?,
+        hidden: [!streams.stdout, !streams.stderr],
     };
     let engine = globals.engine()?;
     let (image, name) = image(&engine, flags)?;
     let remove = spec.remove;
+    let cid = flags.settings().take_cidfile()?;
     let prepared = engine.create(Wanted {
         image: &image,
         image_name: &name,
         spec,
         life: if remove { Life::Passing } else { Life::Lasting },
     })?;
+    cid.map_or(Ok(()), |cid| cid.write(&prepared.record.id))?;
     if stays(flags, &prepared) {
         return run_here(&engine, prepared, &options);
     }
@@ -126,12 +130,10 @@ pub(super) fn create(globals: &Globals, words: Words) -> Result<u8, Failure> {
         let spec = flags.spec()?;
         let engine = globals.engine()?;
         let (image, name) = image(&engine, &flags)?;
-        let id = engine.leave(engine.create(Wanted {
-            image: &image,
-            image_name: &name,
-            spec,
-            life: Life::Lasting,
-        })?)?;
+        let cid = flags.settings().take_cidfile()?;
+        let wanted = Wanted { image: &image, image_name: &name, spec, life: Life::Lasting };
+        let id = engine.leave(engine.create(wanted)?)?;
+        cid.map_or(Ok(()), |cid| cid.write(&id))?;
         output::print(&format!("{id}\n"))?;
         Ok(0)
     };
@@ -140,12 +142,17 @@ pub(super) fn create(globals: &Globals, words: Words) -> Result<u8, Failure> {
 
 /// The image that was named, packed first if it is a directory.
 fn image(engine: &Engine, flags: &RunFlags) -> Result<(Image, String), Failure> {
+    let settings = flags.settings();
     let named = flags.image();
     if let Some(dir) = directory(named) {
         let packed = super::pack::pack_for_run(engine, &dir, flags.quiet)?;
-        return Ok((engine.store().resolve(&packed.image.to_string())?, packed.reference.to_string()));
+        let image = engine.store().resolve(&packed.image.to_string())?;
+        settings.check_image(named, &image.config.architecture)?;
+        return Ok((image, packed.reference.to_string()));
     }
-    Ok((engine.store().resolve(named)?, named.to_owned()))
+    let image = engine.store().resolve(named)?;
+    settings.check_image(named, &image.config.architecture)?;
+    Ok((image, named.to_owned()))
 }
 
 /// An argument is a directory only if it looks like one; everything else is an image name.

@@ -36,6 +36,8 @@ pub struct AttachOptions {
     pub sig_proxy: bool,
     /// What detaches, with `tty`.
     pub detach_keys: DetachKeys,
+    /// Not to be written, standard output and error in turn.
+    pub hidden: [bool; 2],
 }
 
 /// How an attachment ended.
@@ -292,6 +294,9 @@ impl<'a> Pump<'a> {
                 ToClient::Refused { message } => return Err(Error::Refused(message.to_owned())),
                 ToClient::Started { .. } | ToClient::Done => continue,
             };
+            if self.options.hidden[stream as usize] {
+                continue;
+            }
             (self.held.stream, self.held.at) = (stream, 0);
             self.held.bytes.clear();
             match &mut self.filters[stream as usize] {

@@ -230,6 +230,7 @@ fn launch(dir: &Path, id: ContainerId, words: &[&str]) -> Launch {
             mount("/dev/pts", MountKind::Devpts),
         ],
         devices: vec![path("/dev/null")],
+        kernel: Default::default(),
         host_devices: vec![],
         links: vec![],
         masked_paths: vec![],

@@ -25,6 +25,7 @@ fn launch(profile: ProfileName) -> Launch {
         },
         mounts: vec![Mount { target: path("/proc"), kind: MountKind::Proc, read_only: false, no_exec: true }],
         devices: profile.devices.iter().map(|device| path(device)).collect(),
+        kernel: Default::default(),
         host_devices: Vec::new(),
         links: Vec::new(),
         masked_paths: profile.masked_paths.iter().map(|masked| path(masked)).collect(),

@@ -219,6 +219,7 @@ fn launch(dir: &Path, id: ContainerId, words: &str) -> Launch {
             .iter()
             .map(|name| path(&format!("/dev/{name}")))
             .collect(),
+        kernel: Default::default(),
         host_devices: vec![],
         links: [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1")]
             .iter()

@@ -13,8 +13,9 @@ impl Engine {
         {
             return Ok(id);
         }
+        // A rename that was killed leaves a lease of a name that is not the container's.
         if let Some(id) = self.layout.by_name(text)
-            && self.layout.container_record(&id)?.is_some()
+            && self.layout.container_record(&id)?.is_some_and(|record| record.name.as_str() == text)
         {
             return Ok(id);
         }

@@ -1,10 +1,10 @@
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
-use corral_spec::MountSource;
+use corral_spec::{ContainerId, MountSource};
 use corral_state::{Database, Volume, remove_tree};
 
-use crate::{Engine, Error, host};
+use crate::{Engine, Error, View, host};
 
 impl Engine {
     /// The data directory of a named volume, made with the volume if it does not exist.
@@ -41,14 +41,11 @@ impl Engine {
     /// # Errors
     /// When a container uses it, or it does not exist.
     pub fn remove_volume(&self, name: &str) -> Result<(), Error> {
-        let source = MountSource::Volume(name.to_owned());
-        for view in self.list()? {
-            if view.record.spec.mounts.iter().any(|mount| mount.source == source) {
-                let user = view.record.id.short();
-                return Err(Error::Invalid(format!(
-                    "volume {name} is used by container {user}: remove that container first"
-                )));
-            }
+        if let Some(user) = self.volume_user(name)? {
+            return Err(Error::Invalid(format!(
+                "volume {name} is used by container {}: remove that container first",
+                user.short()
+            )));
         }
         let db = Database::open(&self.layout)?;
         if !db.volumes()?.iter().any(|volume| volume.name == name) {
@@ -57,5 +54,12 @@ impl Engine {
         remove_tree(&self.layout.volume(name))?;
         db.remove_volume(name)?;
         Ok(())
+    }
+
+    /// A container that uses a volume, running or not.
+    pub(crate) fn volume_user(&self, name: &str) -> Result<Option<ContainerId>, Error> {
+        let source = MountSource::Volume(name.to_owned());
+        let uses = |view: &View| view.record.spec.mounts.iter().any(|mount| mount.source == source);
+        Ok(self.list()?.into_iter().find(uses).map(|view| view.record.id))
     }
 }

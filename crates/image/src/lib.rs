@@ -52,6 +52,7 @@ mod staging;
 mod store;
 mod tree;
 mod unpack;
+mod usage;
 mod writer;
 
 pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
@@ -69,4 +70,5 @@ pub use remove::Removed;
 pub use save::SaveFormat;
 pub use store::Store;
 pub use unpack::UnpackLimits;
+pub use usage::LayerUse;
 pub use writer::LayerWriter;

@@ -101,10 +101,16 @@ impl Layout {
     /// [`Error::Io`] when the directories cannot be read or written.
     pub fn collect_leases(&self) -> Result<usize, Error> {
         let mut collected = 0;
-        for dir in [IDS, NAMES].iter().flat_map(|kind| self.leases(kind)) {
+        for (kind, dir) in [IDS, NAMES].iter().flat_map(|kind| self.leases(kind).map(|dir| (kind, dir))) {
             for entry in std::fs::read_dir(&dir).map_err(Error::io("read directory", &dir))? {
-                let path = entry.map_err(Error::io("read directory", &dir))?.path();
-                if !holder(&path).is_some_and(|id| self.is_there(&id)) {
+                let entry = entry.map_err(Error::io("read directory", &dir))?;
+                let path = entry.path();
+                let stale = match (holder(&path), entry.file_name().to_str()) {
+                    (Some(id), _) if !self.is_there(&id) => true,
+                    (Some(id), Some(name)) => *kind == NAMES && self.is_half_renamed(name, &id),
+                    _ => true,
+                };
+                if stale {
                     collected += usize::from(remove(&path)?);
                 }
             }

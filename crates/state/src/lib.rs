@@ -39,6 +39,8 @@ mod layout;
 mod lease;
 mod lock;
 mod remove_tree;
+mod rename;
+mod tree_size;
 mod write_file;
 
 pub use container::ContainerRecord;
@@ -48,4 +50,5 @@ pub use layout::{Layout, Life};
 pub use lease::{ID_RANGE, IdSlot};
 pub use lock::ContainerLock;
 pub use remove_tree::remove_tree;
+pub use tree_size::tree_size;
 pub use write_file::{read_record, write_record};

@@ -7,7 +7,7 @@ fn listing_tagging_and_removing() {
     let corral = Corral::new();
     corral.ok(&["tag", "busybox", "mine:v1"]);
     let listing = corral.ok(&["images"]);
-    assert!(listing.starts_with("REPOSITORY   TAG      IMAGE ID"), "{listing}");
+    assert!(listing.starts_with("REPOSITORY   TAG       IMAGE ID"), "{listing}");
     assert_eq!(listing.lines().count(), 3, "{listing}");
     assert_eq!(corral.ok(&["images", "-q"]).lines().count(), 1, "one image, two names");
     assert_eq!(corral.ok(&["rmi", "mine:v1"]), "Untagged: mine:v1\n");

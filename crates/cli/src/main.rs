@@ -6,12 +6,15 @@
 
 mod app;
 mod failure;
+mod filter;
 mod limit_flags;
+mod listing;
 mod output;
 mod progress;
 mod relay;
 mod run_flags;
 mod setting_flags;
+mod template;
 mod unsupported;
 mod verb;
 

@@ -5,21 +5,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::Failure;
 
-/// Writes data to standard output. A reader that went away (`| head`) ends the program quietly, as a signal
-/// would.
-pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure::with_code(141, "")),
-        Err(error) => Err(Failure::new(format!("cannot write the output: {error}"))),
-        Ok(()) => Ok(()),
-    }
-}
-
-/// How a listing is printed.
+/// How a report that is no listing is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// Columns.
+    /// For people.
     Table,
     /// One JSON object a line.
     Json,
@@ -31,56 +20,123 @@ impl std::str::FromStr for Format {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "table" => Ok(Self::Table),
-            "json" | "{{json .}}" => Ok(Self::Json),
-            _ => Err("only table and json are there yet (templates: see docs/roadmap.md)".into()),
+            "json" => Ok(Self::Json),
+            _ => Err("it is table or json".into()),
         }
     }
 }
 
-/// Columns padded as Docker pads them: the widest cell and three spaces, the last column not padded.
+/// Writes data to standard output. A reader that went away (`| head`) ends the program quietly, as a signal
+/// would.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure::with_code(141, "")),
+        Err(error) => Err(Failure::new(format!("cannot write the output: {error}"))),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Columns as Docker prints them: three spaces between them, at least ten places each, the last not padded.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([head[column].chars().count()]).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..head.len()).map(width).collect();
-    let mut text = String::new();
-    let mut line = |cells: &mut dyn Iterator<Item = &str>| {
-        for (at, cell) in cells.enumerate() {
-            if at + 1 == widths.len() {
-                text.push_str(cell);
-            } else {
-                text.push_str(&format!("{cell:<width$}   ", width = widths[at]));
+    let mut text = head.join("\t") + "\n";
+    for row in rows {
+        text.push_str(&row.join("\t"));
+        text.push('\n');
+    }
+    columns(&text, 10, 3)
+}
+
+/// Aligns cells that end with a tab, as Go's text/tabwriter does: neighbouring lines that have a cell at the same
+/// place form a column, which is as wide as its widest cell and the padding, and never narrower than `least`.
+pub(crate) fn columns(text: &str, least: usize, padding: usize) -> String {
+    let lines: Vec<Vec<&str>> = text.split('\n').map(|line| line.split('\t').collect()).collect();
+    let mut widths: Vec<Vec<usize>> = lines.iter().map(|line| vec![0; line.len() - 1]).collect();
+    let most = widths.iter().map(Vec::len).max().unwrap_or(0);
+    for column in 0..most {
+        let mut line = 0;
+        while line < lines.len() {
+            let end = (line..lines.len()).find(|at| widths[*at].len() <= column).unwrap_or(lines.len());
+            let widest = (line..end).map(|at| width(lines[at][column]) + padding).max().unwrap_or(0);
+            for of_line in &mut widths[line..end] {
+                of_line[column] = widest.max(least);
+            }
+            line = end + 1;
+        }
+    }
+    let mut out = String::with_capacity(text.len() * 2);
+    for (at, (line, widths)) in lines.iter().zip(&widths).enumerate() {
+        out.push_str(if at > 0 { "\n" } else { "" });
+        for (place, cell) in line.iter().enumerate() {
+            out.push_str(cell);
+            if let Some(wanted) = widths.get(place) {
+                out.extend(std::iter::repeat_n(' ', wanted.saturating_sub(width(cell))));
             }
         }
-        text.push('\n');
-    };
-    line(&mut head.iter().copied());
-    for row in rows {
-        line(&mut row.iter().map(String::as_str));
     }
-    text
+    out
 }
 
-/// `45.2MB`, as Docker prints sizes: powers of 1000, three significant digits.
-pub(crate) fn size(bytes: u64) -> String {
-    let (mut value, mut unit) = (bytes as f64, "B");
-    for next in ["kB", "MB", "GB", "TB"] {
-        if value < 1000.0 {
+/// Places that text takes on a terminal: two for the scripts of East Asia and for pictures.
+fn width(text: &str) -> usize {
+    let places = |c| match u32::from(c) {
+        0x0300..=0x036f | 0x200b..=0x200f => 0,
+        0x1100..=0x115f
+        | 0x2e80..=0x303e
+        | 0x3041..=0xa4cf
+        | 0xac00..=0xd7a3
+        | 0xf900..=0xfaff
+        | 0xfe30..=0xfe6f
+        | 0xff00..=0xff60
+        | 0xffe0..=0xffe6
+        | 0x1f300..=0x1f64f
+        | 0x1f900..=0x1f9ff
+        | 0x20000..=0x3fffd => 2,
+        _ => 1,
+    };
+    text.chars().map(places).sum()
+}
+
+/// At most so many places of a text, with an ellipsis for what was cut.
+pub(crate) fn ellipsis(text: &str, most: usize) -> String {
+    if width(text) <= most {
+        return text.to_owned();
+    }
+    let mut cut = String::new();
+    for c in text.chars() {
+        if width(&cut) + width(c.encode_utf8(&mut [0; 4])) > most - 1 {
             break;
         }
-        (value, unit) = (value / 1000.0, next);
+        cut.push(c);
     }
-    let digits = if unit == "B" || value >= 100.0 {
-        0
-    } else if value >= 10.0 {
-        1
-    } else {
-        2
-    };
-    let text = format!("{value:.digits$}");
+    cut + "…"
+}
+
+/// `45.2MB`, as Docker prints sizes in listings: powers of 1000, three significant digits.
+pub(crate) fn size(bytes: u64) -> String {
+    human(bytes, 1000, 3)
+}
+
+/// `45.23MB`, as Docker prints sizes that were summed up: powers of 1000, four significant digits.
+pub(crate) fn size4(bytes: u64) -> String {
+    human(bytes, 1000, 4)
+}
+
+/// `1.944GiB`, as Docker prints memory.
+pub(crate) fn memory(bytes: u64) -> String {
+    human(bytes, 1024, 4)
+}
+
+fn human(bytes: u64, base: u32, digits: usize) -> String {
+    let units = if base == 1000 { ["B", "kB", "MB", "GB", "TB"] } else { ["B", "KiB", "MiB", "GiB", "TiB"] };
+    let (mut value, mut unit) = (bytes as f64, 0);
+    while value >= f64::from(base) && unit + 1 < units.len() {
+        (value, unit) = (value / f64::from(base), unit + 1);
+    }
+    let before = format!("{value:.0}").len();
+    let text = format!("{value:.*}", digits.saturating_sub(before));
     let text = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-    format!("{text}{unit}")
+    format!("{text}{}", units[unit])
 }
 
 /// `2 minutes`, as Docker prints ages.
@@ -120,6 +176,12 @@ pub(crate) fn rfc3339(ns: u64) -> String {
         time / 60 % 60,
         time % 60
     )
+}
+
+/// `2026-11-21 23:22:05 +0000 UTC`: the moment of a listing, to the second.
+pub(crate) fn moment(ns: u64) -> String {
+    let text = rfc3339(ns - ns % 1_000_000_000);
+    format!("{} {} +0000 UTC", &text[..10], &text[11..19])
 }
 
 /// Seconds since the epoch of an RFC 3339 moment; the fraction is dropped.
@@ -177,6 +239,8 @@ mod tests {
         ] {
             assert_eq!(size(bytes), text);
         }
+        assert_eq!((size4(1_234_567), size4(999)), ("1.235MB".into(), "999B".into()));
+        assert_eq!((memory(2_087_354_368), memory(1024)), ("1.944GiB".into(), "1KiB".into()));
         for (seconds, text) in [
             (0, "Less than a second"),
             (59, "59 seconds"),
@@ -206,7 +270,28 @@ mod tests {
 
     #[test]
     fn columns_are_padded_but_the_last() {
-        let rows = [vec!["a".to_owned(), "b".to_owned()], vec!["long".to_owned(), "c".to_owned()]];
-        assert_eq!(table(&["X", "Y"], &rows), "X      Y\na      b\nlong   c\n");
+        let rows = [vec!["a".to_owned(), "b".to_owned()], vec!["longer word".to_owned(), "c".to_owned()]];
+        assert_eq!(table(&["X", "Y"], &rows), "X             Y\na             b\nlonger word   c\n");
+        for (text, expect) in [
+            ("a\tb\n", "a    b\n"),
+            ("a\t\tc\nd\te\tf\n", "a         c\nd    e    f\n"),
+            ("one line\na\tb", "one line\na    b"),
+            ("long cell\tb\nnone\na\tb", "long cell  b\nnone\na    b"),
+            ("日本語\tb\nabcdefg\tc", "日本語   b\nabcdefg  c"),
+        ] {
+            assert_eq!(columns(text, 5, 2), expect, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_cut_fits() {
+        for (text, expect) in [
+            ("short", "short"),
+            ("exactly-10", "exactly-10"),
+            ("eleven-chars", "eleven-ch…"),
+            ("日本語日本語", "日本語日…"),
+        ] {
+            assert_eq!(ellipsis(text, 10), expect);
+        }
     }
 }

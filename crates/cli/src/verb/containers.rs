@@ -9,8 +9,8 @@ struct RmFlags {
     /// Force the removal of a running container (uses SIGKILL)
     #[arg(short, long)]
     force: bool,
-    /// Accepted: anonymous volumes are not there yet
-    #[arg(short, long, hide = true)]
+    /// Remove anonymous volumes associated with the container (there are none yet)
+    #[arg(short, long)]
     volumes: bool,
     /// Containers
     #[arg(required = true)]

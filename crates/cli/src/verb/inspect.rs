@@ -1,69 +1,220 @@
+use std::collections::BTreeSet;
+
 use corral_engine::{Engine, State, View};
 use corral_image::Image;
 use corral_spec::record::{Launch, Mount, MountKind};
-use corral_state::ContainerRecord;
+use corral_state::{ContainerRecord, Volume};
 use serde_json::{Value, json};
 
+use crate::Words;
 use crate::app::Globals;
 use crate::failure::Failure;
-use crate::output::rfc3339;
-use crate::{Words, output};
+use crate::listing::to_terminal;
+use crate::output::{self, rfc3339};
+use crate::template::{self, Template};
 
 mod bounds;
 
 #[derive(Debug, clap::Args)]
 struct Flags {
-    /// Only json is there yet, and it is the default
+    /// Format output: json, or a Go template
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    format: String,
+    /// Display total file sizes if the type is container
     #[arg(short, long)]
-    format: Option<output::Format>,
-    /// Only inspect objects of the given type: container or image
-    #[arg(long = "type", value_parser = ["container", "image"])]
-    kind: Option<String>,
-    /// Containers and images
+    size: bool,
+    /// Only inspect objects of the given type
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<Kind>,
+    /// Containers, images and volumes
     #[arg(required = true)]
     names: Vec<String>,
 }
 
-/// `corral inspect`: a JSON array of what was found, with Docker's keys.
+#[derive(Debug, clap::Args)]
+struct PlainFlags {
+    /// Format output: json, or a Go template
+    #[arg(short, long, default_value = "", hide_default_value = true)]
+    format: String,
+    /// Names
+    #[arg(required = true)]
+    names: Vec<String>,
+}
+
+/// What can be inspected, in the order in which a name is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Container,
+    Image,
+    Volume,
+}
+
+const KINDS: [Kind; 3] = [Kind::Container, Kind::Image, Kind::Volume];
+/// What Docker can inspect beside these.
+const PLANNED: [&str; 7] = ["config", "network", "node", "plugin", "secret", "service", "task"];
+
+impl Kind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::Image => "image",
+            Self::Volume => "volume",
+        }
+    }
+}
+
+impl std::str::FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = KINDS.into_iter().find(|kind| kind.as_str() == text);
+        known.ok_or_else(|| match PLANNED.contains(&text) {
+            true => "it is known and not supported yet".into(),
+            false => "unknown type: it must be one of container, image, volume".into(),
+        })
+    }
+}
+
+/// `corral inspect`: a JSON array of what was found, with Docker's keys, or what a template makes of each.
 pub(super) fn inspect(globals: &Globals, words: Words) -> Result<u8, Failure> {
     let Some(flags) = super::parse::<Flags>("inspect", words)? else { return Ok(0) };
+    let shape = Shape::new(&flags.format)?;
     let engine = globals.engine()?;
-    let (mut found, mut code) = (Vec::new(), 0);
-    for name in &flags.names {
-        match look(&engine, name, flags.kind.as_deref()) {
-            Ok(value) => found.push(value),
+    show(&shape, &flags.names, |name| {
+        let (kind, value) = look(&engine, name, flags.kind, flags.size)?;
+        if flags.size && kind != Kind::Container {
+            eprintln!("WARNING: --size ignored for {}", kind.as_str());
+        }
+        Ok((kind, value))
+    })
+}
+
+/// `corral container inspect`.
+pub(super) fn containers(globals: &Globals, words: Words) -> Result<u8, Failure> {
+    inspect(globals, of_kind(Kind::Container, words))
+}
+
+/// `corral image inspect`.
+pub(super) fn images(globals: &Globals, words: Words) -> Result<u8, Failure> {
+    plain("image inspect", Kind::Image, globals, words)
+}
+
+/// `corral volume inspect`.
+pub(super) fn volumes(globals: &Globals, words: Words) -> Result<u8, Failure> {
+    plain("volume inspect", Kind::Volume, globals, words)
+}
+
+fn of_kind(kind: Kind, words: Words) -> Words {
+    [format!("--type={}", kind.as_str()).into()].into_iter().chain(words).collect()
+}
+
+fn plain(verb: &'static str, kind: Kind, globals: &Globals, words: Words) -> Result<u8, Failure> {
+    let Some(flags) = super::parse::<PlainFlags>(verb, words)? else { return Ok(0) };
+    let shape = Shape::new(&flags.format)?;
+    let engine = globals.engine()?;
+    show(&shape, &flags.names, |name| look(&engine, name, Some(kind), false))
+}
+
+/// How what was found is printed.
+enum Shape {
+    Indented,
+    Compact,
+    Template(Template),
+}
+
+impl Shape {
+    fn new(format: &str) -> Result<Self, Failure> {
+        match format {
+            "" => Ok(Self::Indented),
+            "json" => Ok(Self::Compact),
+            text => Template::of_documents("", text)
+                .map(Self::Template)
+                .map_err(|error| Failure::with_code(64, format!("template parsing error: {error}"))),
+        }
+    }
+}
+
+/// Prints what is found of each name; 1 if something is not, or the template does not fit it.
+fn show(
+    shape: &Shape,
+    names: &[String],
+    mut look: impl FnMut(&str) -> Result<(Kind, Value), Failure>,
+) -> Result<u8, Failure> {
+    let clean = to_terminal();
+    let (mut parts, mut code) = (Vec::new(), 0);
+    for name in names {
+        let part = look(name).and_then(|(kind, value)| {
+            let value = template::Value::document(kind.as_str(), &value, clean);
+            let mut text = String::new();
+            match shape {
+                Shape::Indented => value.indented(1, &mut text),
+                Shape::Compact => value.json(false, &mut text),
+                Shape::Template(template) => {
+                    text = template
+                        .execute(&value)
+                        .map_err(|error| Failure::new(format!("template parsing error: {error}")))?;
+                }
+            }
+            Ok(text)
+        });
+        match part {
+            Ok(part) => parts.push(part),
             Err(failure) => {
                 failure.print();
                 code = 1;
             }
         }
     }
-    let text = serde_json::to_string_pretty(&found).map_err(Failure::new)?;
-    output::print(&format!("{text}\n"))?;
+    output::print(&match shape {
+        Shape::Template(_) => parts.join("\n") + "\n",
+        Shape::Compact => format!("[{}]\n", parts.join(",")),
+        Shape::Indented if parts.is_empty() => "[]\n".into(),
+        Shape::Indented => format!("[\n    {}\n]\n", parts.join(",\n    ")),
+    })?;
     Ok(code)
 }
 
-fn look(engine: &Engine, name: &str, kind: Option<&str>) -> Result<Value, Failure> {
-    if kind != Some("image") {
-        match engine.look(name) {
-            Ok(view) => return container(engine, &view),
-            Err(corral_engine::Error::NoContainer(_)) if kind.is_none() => {}
-            Err(error) => return Err(error.into()),
+fn look(engine: &Engine, name: &str, kind: Option<Kind>, size: bool) -> Result<(Kind, Value), Failure> {
+    for candidate in KINDS.into_iter().filter(|candidate| kind.is_none_or(|kind| kind == *candidate)) {
+        let missing = match candidate {
+            Kind::Container => match engine.look(name) {
+                Ok(view) => return Ok((candidate, container(engine, &view, size)?)),
+                Err(error @ corral_engine::Error::NoContainer(_)) => Failure::from(error),
+                Err(error) => return Err(error.into()),
+            },
+            Kind::Image => match engine.store().resolve(name) {
+                Ok(image) => return Ok((candidate, image_value(engine, &image)?)),
+                Err(error) if error.kind() == corral_spec::ErrorKind::NotFound => Failure::from(error),
+                Err(error) => return Err(error.into()),
+            },
+            Kind::Volume => match engine.volumes()?.into_iter().find(|volume| volume.name == name) {
+                Some(volume) => return Ok((candidate, volume_value(engine, &volume))),
+                None => Failure::new(format!("get {name}: no such volume")),
+            },
+        };
+        if kind.is_some() {
+            return Err(missing);
         }
     }
-    match engine.store().resolve(name) {
-        Ok(image) => image_value(engine, &image),
-        Err(error) if kind.is_none() && error.kind() == corral_spec::ErrorKind::NotFound => {
-            Err(Failure::new(format!("no such object: {name}")))
-        }
-        Err(error) => Err(error.into()),
-    }
+    Err(Failure::new(format!("no such object: {name}")))
 }
 
-fn container(engine: &Engine, view: &View) -> Result<Value, Failure> {
+fn volume_value(engine: &Engine, volume: &Volume) -> Value {
+    json!({
+        "CreatedAt": rfc3339(volume.created_ns.max(0) as u64 / 1_000_000_000 * 1_000_000_000),
+        "Driver": "local",
+        "Labels": null,
+        "Mountpoint": engine.layout().volume(&volume.name),
+        "Name": volume.name,
+        "Options": null,
+        "Scope": "local",
+    })
+}
+
+fn container(engine: &Engine, view: &View, size: bool) -> Result<Value, Failure> {
     let record = &view.record;
     let launch = engine.launch(&record.id)?;
-    Ok(json!({
+    let mut value = json!({
         "Id": record.id,
         "Created": rfc3339(record.created_ns),
         "Path": launch.process.argv.first(),
@@ -86,7 +237,7 @@ fn container(engine: &Engine, view: &View) -> Result<Value, Failure> {
             "StopTimeout": launch.stop_timeout_ms / 1000,
         },
         "HostConfig": host_config(record, &launch),
-        "Mounts": launch.mounts.iter().filter_map(mount).collect::<Vec<_>>(),
+        "Mounts": launch.mounts.iter().filter_map(|part| mount(engine, part)).collect::<Vec<_>>(),
         "Corral": {
             "Profile": record.profile.as_str(),
             "FirstHostId": record.host_ids,
@@ -96,7 +247,16 @@ fn container(engine: &Engine, view: &View) -> Result<Value, Failure> {
             "SeccompInstructions": launch.confinement.seccomp.as_ref().map(Vec::len),
             "Cgroups": cgroups(&launch, view),
         },
-    }))
+        "Driver": "overlay",
+        "Platform": "linux",
+        "NetworkSettings": { "Ports": {}, "Networks": {} },
+    });
+    if size {
+        let size = engine.size(record)?;
+        value["SizeRw"] = size.writable.into();
+        value["SizeRootFs"] = size.root.into();
+    }
+    Ok(value)
 }
 
 fn host_config(record: &ContainerRecord, launch: &Launch) -> Value {
@@ -165,31 +325,40 @@ fn state(state: &State) -> Value {
 }
 
 /// Binds of the user's; the engine's own are not his business.
-fn mount(mount: &Mount) -> Option<Value> {
+fn mount(engine: &Engine, mount: &Mount) -> Option<Value> {
     let target = mount.target.to_string();
     let (kind, source) = match &mount.kind {
-        MountKind::Bind { source, .. } => ("bind", source.display().to_string()),
-        MountKind::Tmpfs { .. } if !target.starts_with("/dev") => ("tmpfs", String::new()),
+        MountKind::Bind { source, .. } => ("bind", source.as_path()),
+        MountKind::Tmpfs { .. } if !target.starts_with("/dev") => ("tmpfs", std::path::Path::new("")),
         _ => return None,
     };
-    Some(json!({ "Type": kind, "Source": source, "Destination": target, "RW": !mount.read_only }))
+    let name = source.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if kind == "bind" && engine.layout().volume(name) == source {
+        return Some(json!({
+            "Type": "volume", "Name": name, "Source": source, "Destination": target, "Driver": "local",
+            "Mode": "", "RW": !mount.read_only, "Propagation": "",
+        }));
+    }
+    Some(json!({
+        "Type": kind, "Source": source, "Destination": target, "Mode": "", "RW": !mount.read_only, "Propagation": "",
+    }))
 }
 
 fn image_value(engine: &Engine, image: &Image) -> Result<Value, Failure> {
     let config = &image.config;
-    let mut size = 0;
-    for layer in &image.layers {
-        size += engine.store().layer_size(layer)?;
-    }
+    let names = image.references(engine.store())?;
+    let digests: BTreeSet<String> = image.manifest.map_or_else(BTreeSet::new, |manifest| {
+        names.iter().map(|name| format!("{}@{manifest}", name.familiar_name())).collect()
+    });
     Ok(json!({
         "Id": image.id,
-        "RepoTags": image.references(engine.store())?.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "RepoDigests": [],
+        "RepoTags": names.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "RepoDigests": digests,
         "Created": config.created,
         "Author": config.author,
         "Architecture": config.architecture,
         "Os": config.os,
-        "Size": size,
+        "Size": engine.image_size(&image.id)?,
         "Config": config.config,
         "RootFS": { "Type": "layers", "Layers": image.layers },
     }))

@@ -85,7 +85,7 @@ fn copy(mut reader: Reader, timestamps: bool) -> Result<u8, Failure> {
 }
 
 /// An RFC 3339 moment, seconds since the epoch, or a span before now, in nanoseconds since the epoch.
-fn moment(text: &str) -> Result<u64, Failure> {
+pub(super) fn moment(text: &str) -> Result<u64, Failure> {
     const SECOND: u64 = 1_000_000_000;
     if let Some(seconds) = parse_rfc3339(text) {
         return Ok(seconds.saturating_mul(SECOND));

@@ -4,20 +4,26 @@ mod attach;
 mod containers;
 mod doctor;
 pub(crate) mod exec;
+mod image_list;
 mod images;
 pub(crate) mod inner;
 mod inspect;
 mod logs;
+mod manage;
 mod pack;
 mod prune;
 mod ps;
+mod ps_filter;
+mod rename;
 mod run;
 mod stats;
 mod stop;
+mod system;
 mod top;
 mod transfer;
 mod update;
 mod volume;
+mod volume_list;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -26,7 +32,7 @@ use clap::{Args, FromArgMatches};
 
 use crate::app::Globals;
 use crate::failure::{ENGINE, Failure};
-use crate::{Words, output};
+use crate::{Words, output, unsupported};
 
 type Act = fn(&Globals, Words) -> Result<u8, Failure>;
 
@@ -44,16 +50,19 @@ const VERBS: &[(&str, &str, Act)] = &[
         doctor::doctor,
     ),
     ("exec", "Execute a command in a running container", exec::exec),
-    ("history", "Show the history of an image", images::history),
-    ("images", "List images", images::images),
+    ("history", "Show the history of an image", image_list::history),
+    ("images", "List images", image_list::images),
     ("import", "Import the contents from a tarball to create a filesystem image", transfer::import),
+    ("info", "Display system-wide information", system::info),
     ("inspect", "Return low-level information on containers and images", inspect::inspect),
     ("kill", "Kill one or more running containers", stop::kill),
     ("load", "Load an image from a tar archive or STDIN", transfer::load),
     ("logs", "Fetch the logs of a container", logs::logs),
     ("pack", "Make an image from a project directory", pack::pack),
     ("pause", "Pause all processes within one or more containers", stop::pause),
+    ("port", "List port mappings or a specific mapping for the container", rename::port),
     ("ps", "List containers", ps::ps),
+    ("rename", "Rename a container", rename::rename),
     ("restart", "Restart one or more containers", stop::restart),
     ("rm", "Remove one or more containers", containers::rm),
     ("rmi", "Remove one or more images", images::rmi),
@@ -62,13 +71,11 @@ const VERBS: &[(&str, &str, Act)] = &[
     ("start", "Start one or more stopped containers", containers::start),
     ("stats", "Display a live stream of container(s) resource usage statistics", stats::stats),
     ("stop", "Stop one or more running containers", stop::stop),
-    ("system", "Repair what killed commands left, and remove unused data", prune::system),
     ("tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE", images::tag),
     ("top", "Display the running processes of a container", top::top),
     ("unpause", "Unpause all processes within one or more containers", stop::unpause),
     ("update", "Update configuration of one or more containers", update::update),
-    ("version", "Show the version", version),
-    ("volume", "Manage volumes", volume::volume),
+    ("version", "Show the version", system::version),
     ("wait", "Block until one or more containers stop, then print their exit codes", containers::wait),
 ];
 
@@ -80,23 +87,18 @@ const PLANNED: &[&str] = &[
     "commit",
     "compose",
     "config",
-    "container",
     "context",
     "cp",
     "diff",
     "events",
     "export",
-    "image",
-    "info",
     "login",
     "logout",
     "manifest",
     "network",
     "plugin",
-    "port",
     "pull",
     "push",
-    "rename",
     "search",
     "secret",
     "service",
@@ -138,7 +140,7 @@ pub(crate) fn dispatch(first: Option<OsString>, rest: Words) -> Result<u8, Failu
                 let place = if flag == "--root" { &mut globals.root } else { &mut globals.run };
                 *place = Some(PathBuf::from(value));
             }
-            "--version" | "-v" => return version(&globals, Vec::new()),
+            "--version" | "-v" => return version(),
             "--help" | "-h" | "help" => return help(words.next()),
             _ if flag.starts_with('-') => {
                 return Err(Failure::with_code(
@@ -155,6 +157,9 @@ pub(crate) fn dispatch(first: Option<OsString>, rest: Words) -> Result<u8, Failu
 fn act(globals: &Globals, verb: &str, words: Words) -> Result<u8, Failure> {
     if let Some((_, _, act)) = VERBS.iter().find(|(name, ..)| *name == verb) {
         return act(globals, words);
+    }
+    if let Some(outcome) = manage::act(globals, verb, &words) {
+        return outcome;
     }
     if PLANNED.contains(&verb) {
         return Err(Failure::with_code(
@@ -176,12 +181,16 @@ fn help(verb: Option<OsString>) -> Result<u8, Failure> {
     for (name, about, _) in VERBS {
         text.push_str(&format!("  {name:<9} {about}\n"));
     }
+    text.push_str("\nManagement Commands:\n");
+    for (name, about) in manage::groups() {
+        text.push_str(&format!("  {name:<9} {about}\n"));
+    }
     text.push_str("\nRun 'corral COMMAND --help' for more information on a command.\n");
     output::print(&text)?;
     Ok(0)
 }
 
-fn version(_: &Globals, _: Words) -> Result<u8, Failure> {
+fn version() -> Result<u8, Failure> {
     output::print(&format!("corral version {}\n", env!("CARGO_PKG_VERSION")))?;
     Ok(0)
 }
@@ -195,7 +204,8 @@ pub(crate) fn parse<T: Args + FromArgMatches>(
 }
 
 fn parse_words<T: Args + FromArgMatches>(verb: &'static str, words: Words) -> Result<T, clap::Error> {
-    let about = VERBS.iter().find(|(name, ..)| *name == verb).map_or("", |(_, about, _)| about);
+    let about = VERBS.iter().find(|(name, ..)| *name == verb).map(|(_, about, _)| *about);
+    let about = about.or_else(|| manage::about(verb)).unwrap_or_default();
     let command = clap::Command::new(verb)
         .bin_name(format!("corral {verb}"))
         .about(about)
@@ -211,6 +221,12 @@ fn answer(verb: &str, error: &clap::Error) -> Result<(), Failure> {
     let text = error.to_string();
     if error.kind() == clap::error::ErrorKind::DisplayHelp {
         return output::print(&text);
+    }
+    if error.kind() == clap::error::ErrorKind::UnknownArgument
+        && let Some(clap::error::ContextValue::String(flag)) = error.get(clap::error::ContextKind::InvalidArg)
+        && flag.starts_with('-')
+    {
+        return Err(unsupported::refusal(verb, flag));
     }
     let line = text.lines().next().unwrap_or_default();
     Err(Failure::usage(verb, line.strip_prefix("error: ").unwrap_or(line)))

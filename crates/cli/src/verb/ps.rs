@@ -1,11 +1,15 @@
-use corral_engine::{State, View};
-use corral_spec::{NetworkMode, UserNamespace};
-use serde_json::json;
+use std::collections::BTreeMap;
 
-use super::containers::print_lines;
+use corral_engine::{Engine, State, View};
+use corral_spec::{MountSource, NetworkMode, UserNamespace};
+
+use super::ps_filter::PsFilter;
 use crate::app::Globals;
 use crate::failure::Failure;
-use crate::output::{Format, rfc3339, since_ns, table};
+use crate::filter::Filter;
+use crate::listing::{Listing, to_terminal};
+use crate::output::{ellipsis, moment, since_ns};
+use crate::template::{Value, harmless, quoted};
 use crate::{Words, output};
 
 #[derive(Debug, clap::Args)]
@@ -13,6 +17,9 @@ struct Flags {
     /// Show all containers (default shows just running)
     #[arg(short, long)]
     all: bool,
+    /// Filter output based on conditions provided
+    #[arg(short, long, value_name = "NAME=VALUE")]
+    filter: Vec<Filter>,
     /// Only display container IDs
     #[arg(short, long)]
     quiet: bool,
@@ -20,70 +27,195 @@ struct Flags {
     #[arg(long)]
     no_trunc: bool,
     /// Show n last created containers (includes all states)
-    #[arg(short = 'n', long, value_name = "N")]
-    last: Option<usize>,
+    #[arg(short = 'n', long, value_name = "N", default_value_t = -1, allow_negative_numbers = true)]
+    last: i64,
     /// Show the latest created container (includes all states)
     #[arg(short, long)]
     latest: bool,
-    /// Format output: table or json
-    #[arg(long, default_value = "table")]
-    format: Format,
+    /// Display total file sizes
+    #[arg(short, long)]
+    size: bool,
+    /// Format output: table, 'table TEMPLATE', json, or a Go template
+    #[arg(long, default_value = "", hide_default_value = true)]
+    format: String,
 }
+
+const LISTING: Listing = Listing {
+    heads: &[
+        ("ID", "CONTAINER ID"),
+        ("Names", "NAMES"),
+        ("Image", "IMAGE"),
+        ("Command", "COMMAND"),
+        ("CreatedAt", "CREATED AT"),
+        ("RunningFor", "CREATED"),
+        ("Ports", "PORTS"),
+        ("State", "STATE"),
+        ("Status", "STATUS"),
+        ("Size", "SIZE"),
+        ("Labels", "LABELS"),
+        ("Mounts", "MOUNTS"),
+        ("LocalVolumes", "LOCAL VOLUMES"),
+        ("Networks", "NETWORKS"),
+        ("Platform", "PLATFORM"),
+        ("Profile", "PROFILE"),
+        ("Weaker", "WEAKER"),
+    ],
+    table: TABLE,
+    raw: "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\n\
+          state: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\nnames: {{.Names}}\n\
+          labels: {{- pad .Labels 1 0}}\nports: {{- pad .Ports 1 0}}\n",
+};
+const TABLE: &str = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
+const WITH_SIZE: &str = "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}\t{{.Size}}";
 
 /// `corral ps`.
 pub(super) fn ps(globals: &Globals, words: Words) -> Result<u8, Failure> {
     let Some(flags) = super::parse::<Flags>("ps", words)? else { return Ok(0) };
+    if flags.quiet && !flags.format.is_empty() {
+        eprintln!("WARNING: Ignoring custom format, because both --format and --quiet are set.");
+    }
+    let format = match flags.format.as_str() {
+        _ if flags.quiet => LISTING.format("{{.ID}}")?,
+        "" | "table" if flags.size => LISTING.format(WITH_SIZE)?,
+        text => LISTING.format(text)?,
+    };
     let engine = globals.engine()?;
     engine.collect()?;
-    let last = if flags.latest { Some(1) } else { flags.last };
+    let filter = PsFilter::new(&engine, &flags.filter)?;
+    let limit = if flags.latest && flags.last == -1 { 1 } else { flags.last };
     let mut views = engine.list()?;
-    if !flags.all && last.is_none() {
+    if !flags.all && limit <= 0 && !filter.wants_all() {
         views.retain(|view| view.state.status().is_some());
     }
-    views.truncate(last.unwrap_or(usize::MAX));
-    let id = |view: &View| {
-        let id = &view.record.id;
-        if flags.no_trunc { id.to_string() } else { id.short().to_owned() }
-    };
-    if flags.quiet {
-        print_lines(views.iter().map(id))?;
-    } else if flags.format == Format::Json {
-        print_lines(views.iter().map(|view| row(view, id(view)).to_string()))?;
-    } else {
-        let head = ["CONTAINER ID", "IMAGE", "COMMAND", "CREATED", "STATUS", "PORTS", "NAMES"];
-        let rows: Vec<Vec<String>> = views
-            .iter()
-            .map(|view| {
-                vec![
-                    id(view),
-                    view.record.image_name.clone(),
-                    command(&engine, view, flags.no_trunc),
-                    format!("{} ago", since_ns(view.record.created_ns)),
-                    status(view),
-                    String::new(),
-                    view.record.name.to_string(),
-                ]
-            })
-            .collect();
-        output::print(&table(&head, &rows))?;
+    let mut kept = Vec::new();
+    for view in views {
+        if filter.matches(&view)? {
+            kept.push(view);
+        }
     }
+    if limit > 0 {
+        kept.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    }
+    let cells = Cells {
+        engine: &engine,
+        whole: flags.no_trunc,
+        // As Docker's, `json` alone measures nothing, and `{{json .}}` does.
+        sizes: if flags.size || (flags.format != "json" && format.mentions("Size")) {
+            Sizes::All
+        } else {
+            Sizes::Nothing
+        },
+        clean: to_terminal(),
+    };
+    let rows = kept.iter().map(|view| cells.row(view)).collect::<Result<Vec<_>, _>>()?;
+    output::print(&format.rows(&rows)?)?;
     Ok(0)
 }
 
-fn row(view: &View, id: String) -> serde_json::Value {
-    let record = &view.record;
-    json!({
-        "ID": id,
-        "Image": record.image_name,
-        "Names": record.name,
-        "State": view.state.as_str(),
-        "Status": status(view),
-        "CreatedAt": rfc3339(record.created_ns),
-        "RunningFor": format!("{} ago", since_ns(record.created_ns)),
-        "Profile": record.profile.as_str(),
-        "Weaker": weaker(view),
-        "Labels": record.spec.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(","),
+/// The containers of `system df -v`.
+pub(super) fn disk_usage(engine: &Engine, views: &[View]) -> Result<String, Failure> {
+    let format = LISTING.format(
+        "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}",
+    )?;
+    let cells = Cells { engine, whole: false, sizes: Sizes::Writable, clean: to_terminal() };
+    let rows = views.iter().map(|view| cells.row(view)).collect::<Result<Vec<_>, _>>()?;
+    format.rows(&rows)
+}
+
+/// What is measured of each container, which costs a walk through its files.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sizes {
+    Nothing,
+    Writable,
+    All,
+}
+
+/// How cells are filled.
+struct Cells<'e> {
+    engine: &'e Engine,
+    whole: bool,
+    sizes: Sizes,
+    clean: bool,
+}
+
+impl Cells<'_> {
+    fn row(&self, view: &View) -> Result<Value, Failure> {
+        let record = &view.record;
+        let text = |text: &str| if self.clean { Value::from(harmless(text)) } else { Value::from(text) };
+        let cut = |text: String, most| if self.whole { text } else { ellipsis(&text, most) };
+        let labels: BTreeMap<String, String> = labels(view);
+        let joined: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let size = match self.sizes {
+            Sizes::Nothing => corral_engine::Size::default(),
+            Sizes::Writable => corral_engine::Size { root: 0, ..self.engine.size(record)? },
+            Sizes::All => self.engine.size(record)?,
+        };
+        let mounts: Vec<String> = mounts(view).map(|name| cut(name, 15)).collect();
+        let volumes =
+            record.spec.mounts.iter().filter(|mount| matches!(mount.source, MountSource::Volume(_))).count();
+        let id = if self.whole { record.id.as_str() } else { record.id.short() };
+        let created = format!("{} ago", since_ns(record.created_ns));
+        let cells = vec![
+            ("ID", id.into()),
+            ("Names", record.name.as_str().into()),
+            ("Image", text(&record.image_name)),
+            ("Command", quoted(&cut(self.command(view), 20)).into()),
+            ("CreatedAt", moment(record.created_ns).into()),
+            ("RunningFor", created.into()),
+            ("Ports", "".into()),
+            ("State", view.state.as_str().into()),
+            ("Status", status(view).into()),
+            ("Size", sizes(size).into()),
+            ("Labels", text(&joined.join(","))),
+            ("Mounts", text(&mounts.join(","))),
+            ("LocalVolumes", volumes.to_string().into()),
+            ("Networks", network(self.engine, view).into()),
+            ("Platform", Value::Nil),
+            ("Profile", record.profile.as_str().into()),
+            ("Weaker", weaker(view).join(",").into()),
+        ];
+        let labels = labels.into_iter();
+        let labels = labels.map(|(key, value)| (key, if self.clean { harmless(&value) } else { value }));
+        Ok(Value::row("*formatter.ContainerContext", cells, labels.collect()))
+    }
+
+    /// The command line as Docker shows it: words with a space in quotes.
+    fn command(&self, view: &View) -> String {
+        let argv = self.engine.command(&view.record.id).unwrap_or_default();
+        let word = |(at, word): (usize, &String)| {
+            if at > 0 && word.contains(' ') { format!("'{word}'") } else { word.clone() }
+        };
+        argv.iter().enumerate().map(word).collect::<Vec<_>>().join(" ")
+    }
+}
+
+fn sizes(size: corral_engine::Size) -> String {
+    let writable = output::size(size.writable);
+    if size.root > 0 { format!("{writable} (virtual {})", output::size(size.root)) } else { writable }
+}
+
+/// The labels of a container; of two that are given for a key, the later.
+pub(super) fn labels(view: &View) -> BTreeMap<String, String> {
+    view.record.spec.labels.iter().cloned().collect()
+}
+
+/// Names of volumes and paths of binds.
+fn mounts(view: &View) -> impl Iterator<Item = String> {
+    view.record.spec.mounts.iter().map(|mount| match &mount.source {
+        MountSource::Bind(path) => path.to_string(),
+        MountSource::Volume(name) => name.clone(),
+        MountSource::Tmpfs { .. } => String::new(),
     })
+}
+
+/// The network that a container is in.
+pub(super) fn network(engine: &Engine, view: &View) -> &'static str {
+    match engine.launch(&view.record.id).map(|launch| launch.network) {
+        Ok(NetworkMode::Host) => "host",
+        Ok(NetworkMode::None) => "none",
+        // Its records are gone: it is being removed.
+        Err(_) => "",
+    }
 }
 
 /// Modes that the user named and that weaken the confinement: marked in every listing.
@@ -109,15 +241,6 @@ fn weaker(view: &View) -> Vec<&'static str> {
         modes.push("oom-kill-disable");
     }
     modes
-}
-
-fn command(engine: &corral_engine::Engine, view: &View, whole: bool) -> String {
-    let argv = engine.command(&view.record.id).unwrap_or_default().join(" ");
-    if whole || argv.chars().count() <= 20 {
-        return format!("{argv:?}");
-    }
-    let start: String = argv.chars().take(19).collect();
-    format!("\"{}…\"", start.escape_debug())
 }
 
 /// Docker's words, and the weaker modes in brackets.

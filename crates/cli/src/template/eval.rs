@@ -1,0 +1,386 @@
+use std::rc::Rc;
+
+use super::ast::{Branch, Command, Node, Pipe, What, Word};
+use super::functions::{self, Parameter};
+use super::value::{Kind, Object};
+use super::{Template, Value};
+
+/// Bytes that a template may write, and values that it may look at: a format is for people and scripts.
+const MAX_OUTPUT: usize = 64 << 20;
+const MAX_STEPS: u64 = 20_000_000;
+
+/// What is wrong and with which piece: where it begins, and the piece as written.
+pub(super) struct Failed {
+    pub(super) at: usize,
+    pub(super) piece: String,
+    pub(super) error: String,
+}
+
+type Done<T> = Result<T, Failed>;
+
+/// One run of a template over a value.
+pub(super) struct Run<'t> {
+    /// Variables in scope and their values, innermost last.
+    variables: Vec<(String, Value)>,
+    out: String,
+    steps: u64,
+    /// Whether the column heads are printed: functions that change text leave them as they are.
+    heads: bool,
+    template: &'t Template,
+}
+
+/// Where a body goes on.
+#[derive(PartialEq, Eq)]
+enum Flow {
+    On,
+    Break,
+    Continue,
+}
+
+fn failed<T>(at: usize, piece: &impl ToString, error: impl Into<String>) -> Done<T> {
+    Err(Failed { at, piece: piece.to_string(), error: error.into() })
+}
+
+impl<'t> Run<'t> {
+    /// What the template makes of a value.
+    pub(super) fn run(template: &'t Template, data: &Value, heads: bool) -> Done<String> {
+        let mut run = Self {
+            variables: vec![("$".into(), data.clone())],
+            out: String::new(),
+            steps: 0,
+            heads,
+            template,
+        };
+        run.body(data, &template.nodes).map(|_| run.out)
+    }
+
+    fn body(&mut self, dot: &Value, nodes: &[Node]) -> Done<Flow> {
+        for node in nodes {
+            let flow = match node {
+                Node::Text(text) => {
+                    self.out.push_str(text);
+                    Flow::On
+                }
+                Node::Action(pipe) => {
+                    let value = self.pipe(dot, pipe)?;
+                    if pipe.variables.is_empty() {
+                        value.print(&mut self.out);
+                    }
+                    self.step(pipe)?;
+                    Flow::On
+                }
+                Node::If(branch) => self.branch(dot, branch, |_| dot.clone())?,
+                Node::With(branch) => self.branch(dot, branch, Value::clone)?,
+                Node::Range(branch) => self.range(dot, branch)?,
+                Node::Break => Flow::Break,
+                Node::Continue => Flow::Continue,
+            };
+            if flow != Flow::On {
+                return Ok(flow);
+            }
+        }
+        Ok(Flow::On)
+    }
+
+    fn step(&mut self, pipe: &Pipe) -> Done<()> {
+        self.steps += 1;
+        if self.out.len() > MAX_OUTPUT || self.steps > MAX_STEPS {
+            return failed(pipe.at, pipe, format!("output of more than {} MiB", MAX_OUTPUT >> 20));
+        }
+        Ok(())
+    }
+
+    fn branch(&mut self, dot: &Value, branch: &Branch, inner: impl Fn(&Value) -> Value) -> Done<Flow> {
+        let scope = self.variables.len();
+        let value = self.pipe(dot, &branch.pipe)?;
+        let flow = if value.is_true() {
+            self.body(&inner(&value), &branch.then)
+        } else {
+            self.body(dot, &branch.otherwise)
+        };
+        self.variables.truncate(scope);
+        flow
+    }
+
+    fn range(&mut self, dot: &Value, branch: &Branch) -> Done<Flow> {
+        let scope = self.variables.len();
+        let value = self.pipe(dot, &branch.pipe)?;
+        let items: Box<dyn Iterator<Item = (Value, Value)>> = match &value {
+            Value::List(items) => {
+                Box::new(items.iter().enumerate().map(|(at, item)| (at.into(), item.clone())))
+            }
+            Value::Int(number) => Box::new((0..*number).map(|at| (Value::Int(at), Value::Int(at)))),
+            Value::Object(object) if !matches!(object.kind, Kind::Row(..)) => {
+                Box::new(object.fields.iter().map(|(name, item)| (Value::Text(name.clone()), item.clone())))
+            }
+            Value::Nothing | Value::Nil => Box::new(std::iter::empty()),
+            other => {
+                let mut text = String::new();
+                other.print(&mut text);
+                return failed(branch.pipe.at, &branch.pipe, format!("range can't iterate over {text}"));
+            }
+        };
+        let variables = &branch.pipe.variables;
+        let mut empty = true;
+        for (key, item) in items {
+            empty = false;
+            self.step(&branch.pipe)?;
+            match &variables[..] {
+                [item_name] => self.set(scope, branch, item_name, item.clone()),
+                [key_name, item_name] => {
+                    self.set(scope, branch, key_name, key);
+                    self.set(scope, branch, item_name, item.clone());
+                }
+                _ => {}
+            }
+            let inner = self.variables.len();
+            let flow = self.body(&item, &branch.then)?;
+            self.variables.truncate(inner);
+            if flow == Flow::Break {
+                break;
+            }
+        }
+        self.variables.truncate(scope);
+        if empty { self.body(dot, &branch.otherwise) } else { Ok(Flow::On) }
+    }
+
+    /// Sets a variable of a range: its own, or one that was there before.
+    fn set(&mut self, scope: usize, branch: &Branch, name: &str, value: Value) {
+        let from = if branch.pipe.assigns { 0 } else { scope };
+        match self.variables[from..].iter_mut().rev().find(|(known, _)| known == name) {
+            Some((_, known)) => *known = value,
+            None => self.variables.push((name.to_owned(), value)),
+        }
+    }
+
+    fn pipe(&mut self, dot: &Value, pipe: &Pipe) -> Done<Value> {
+        let mut last = None;
+        for command in &pipe.commands {
+            last = Some(self.command(dot, command, last.as_ref())?);
+        }
+        let value = last.unwrap_or(Value::Nothing);
+        // A range sets its variables for each item.
+        if let [name] = &pipe.variables[..] {
+            if pipe.assigns {
+                if let Some((_, known)) = self.variables.iter_mut().rev().find(|(known, _)| known == name) {
+                    *known = value.clone();
+                }
+            } else {
+                self.variables.push((name.clone(), value.clone()));
+            }
+        }
+        Ok(value)
+    }
+
+    fn command(&mut self, dot: &Value, command: &Command, last: Option<&Value>) -> Done<Value> {
+        let first = &command.words[0];
+        let has_arguments = command.words.len() > 1 || last.is_some();
+        match &first.what {
+            What::Function(name) => self.call(dot, name, command, last),
+            What::Field(names) => self.fields(dot, names, command, dot.clone(), last),
+            What::Variable(name, names) if !names.is_empty() => {
+                let value = self.variable(name);
+                self.fields(dot, names, command, value, last)
+            }
+            What::Chain(inner, names) => {
+                let value = self.word(dot, inner)?;
+                self.fields(dot, names, command, value, last)
+            }
+            What::Nil => failed(first.at, first, "nil is not a command"),
+            _ if has_arguments => {
+                failed(first.at, first, format!("can't give argument to non-function {first}"))
+            }
+            _ => self.word(dot, first),
+        }
+    }
+
+    /// The value of a word that stands alone or is an argument.
+    fn word(&mut self, dot: &Value, word: &Word) -> Done<Value> {
+        let alone = |run: &mut Self, names: &[String], value: Value| {
+            names.iter().try_fold(value, |value, name| run.field(&value, name, word))
+        };
+        match &word.what {
+            What::Dot => Ok(dot.clone()),
+            What::Nil => Ok(Value::Nil),
+            What::Bool(value) => Ok(Value::Bool(*value)),
+            What::Number(_, value) => Ok(value.clone()),
+            What::Text(_, text) => Ok(Value::from(text.as_str())),
+            What::Field(names) => alone(self, names, dot.clone()),
+            What::Variable(name, names) => {
+                let value = self.variable(name);
+                alone(self, names, value)
+            }
+            What::Pipe(pipe) => self.pipe(dot, pipe),
+            What::Chain(inner, names) => {
+                let value = self.word(dot, inner)?;
+                alone(self, names, value)
+            }
+            What::Function(name) => self.invoke(dot, name, (word.at, word), &[], None),
+        }
+    }
+
+    fn variable(&self, name: &str) -> Value {
+        // The parser let only known ones pass.
+        self.variables
+            .iter()
+            .rev()
+            .find(|(known, _)| known == name)
+            .map_or(Value::Nothing, |(_, v)| v.clone())
+    }
+
+    /// Fields one after another; the last may be `.Label "key"`, the only one that takes an argument.
+    fn fields(
+        &mut self,
+        dot: &Value,
+        names: &[String],
+        command: &Command,
+        mut value: Value,
+        last: Option<&Value>,
+    ) -> Done<Value> {
+        let word = &command.words[0];
+        let Some((end, names)) = names.split_last() else { return Ok(value) };
+        for name in names {
+            value = self.field(&value, name, word)?;
+        }
+        let given = command.words.len() - 1 + usize::from(last.is_some());
+        let object = match &value {
+            Value::Object(object) if end == "Label" && has_labels(object) => object.clone(),
+            Value::Object(object) if given > 0 && object.get(end).is_some() => {
+                let error = match object.kind {
+                    Kind::Row(..) => format!("wrong number of args for {end}: want 0 got {given}"),
+                    _ => format!("{end} is not a method but has arguments"),
+                };
+                return failed(word.at, word, error);
+            }
+            _ => return self.field(&value, end, word),
+        };
+        if given != 1 {
+            return failed(word.at, word, format!("wrong number of args for Label: want 1 got {given}"));
+        }
+        let key = match (command.words.get(1), last) {
+            (Some(argument), _) => self.argument(dot, argument, Parameter::Text)?,
+            (None, last) => last.cloned().unwrap_or(Value::Nothing),
+        };
+        let Value::Text(key) = key else {
+            let error = format!("wrong type for value; expected string; got {}", key.type_name());
+            return failed(command.at, command, error);
+        };
+        Ok(label(&object, &key))
+    }
+
+    fn field(&self, value: &Value, name: &str, word: &Word) -> Done<Value> {
+        let object = match value {
+            Value::Nothing => return Ok(Value::Nothing),
+            Value::Nil => {
+                return failed(word.at, word, format!("nil pointer evaluating interface {{}}.{name}"));
+            }
+            Value::Object(object) => object,
+            other => {
+                let kind = if self.template.document { "interface {}" } else { other.type_name() };
+                return failed(word.at, word, format!("can't evaluate field {name} in type {kind}"));
+            }
+        };
+        match (object.get(name), &object.kind) {
+            (Some(found), _) => Ok(found.clone()),
+            // A key of a map that is asked for by a dot is nothing, whatever `index` would answer.
+            (None, Kind::Map(_) | Kind::Head) => Ok(Value::Nothing),
+            (None, Kind::Struct) => failed(word.at, word, format!("map has no entry for key {name:?}")),
+            (None, Kind::Row(kind, _)) if name == "Label" => {
+                failed(word.at, word, format!("wrong number of args for Label: want 1 got 0 in type {kind}"))
+            }
+            (None, Kind::Row(kind, _)) => {
+                failed(word.at, word, format!("can't evaluate field {name} in type {kind}"))
+            }
+        }
+    }
+
+    fn call(&mut self, dot: &Value, name: &str, command: &Command, last: Option<&Value>) -> Done<Value> {
+        self.invoke(dot, name, (command.at, command), &command.words[1..], last)
+    }
+
+    /// Calls a function: `whole` is what its own errors point at.
+    fn invoke(
+        &mut self,
+        dot: &Value,
+        name: &str,
+        whole: (usize, &dyn std::fmt::Display),
+        words: &[Word],
+        last: Option<&Value>,
+    ) -> Done<Value> {
+        let (at, piece) = whole;
+        let given = words.len() + usize::from(last.is_some());
+        let signature = functions::signature(name);
+        if let Err(wanted) = signature.takes(given) {
+            let error = format!("wrong number of args for {name}: want {wanted} got {given}");
+            return failed(at, &name, error);
+        }
+        if name == "and" || name == "or" {
+            return self.either(dot, name == "or", words, last);
+        }
+        let mut arguments = Vec::with_capacity(given);
+        for (place, word) in words.iter().enumerate() {
+            arguments.push(self.argument(dot, word, signature.parameter(place))?);
+        }
+        if let Some(last) = last {
+            if let Some(error) = signature.parameter(words.len()).refuses(last) {
+                return failed(at, &piece, error);
+            }
+            arguments.push(last.clone());
+        }
+        if self.heads && functions::keeps_heads(name) {
+            // `split` and `join` have the head first, like the others.
+            return Ok(arguments.swap_remove(0));
+        }
+        functions::call(name, &arguments)
+            .or_else(|error| failed(at, &piece, format!("error calling {name}: {error}")))
+    }
+
+    fn argument(&mut self, dot: &Value, word: &Word, parameter: Parameter) -> Done<Value> {
+        let value = self.word(dot, word)?;
+        let error = match (&word.what, parameter) {
+            (What::Nil, Parameter::Text | Parameter::Int | Parameter::Texts) => {
+                Some(format!("cannot assign nil to {}", parameter.name()))
+            }
+            (What::Bool(_) | What::Number(..) | What::Text(..), _) if parameter.refuses(&value).is_some() => {
+                let kind = if parameter == Parameter::Int { "integer" } else { parameter.name() };
+                Some(format!("expected {kind}; found {word}"))
+            }
+            _ if self.heads => None,
+            _ => parameter.refuses(&value),
+        };
+        match error {
+            Some(error) => failed(word.at, word, error),
+            None => Ok(value),
+        }
+    }
+
+    /// `and` and `or` look no further than they must.
+    fn either(&mut self, dot: &Value, or: bool, words: &[Word], last: Option<&Value>) -> Done<Value> {
+        let mut value = Value::Nothing;
+        for word in words {
+            value = self.word(dot, word)?;
+            if value.is_true() == or {
+                return Ok(value);
+            }
+        }
+        Ok(last.cloned().unwrap_or(value))
+    }
+}
+
+impl Object {
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        self.fields.iter().find(|(known, _)| &**known == name).map(|(_, value)| value)
+    }
+}
+
+fn has_labels(object: &Object) -> bool {
+    matches!(object.kind, Kind::Row(..) | Kind::Head)
+}
+
+/// `.Label "key"`: of a row its value, as a head the last part of the key.
+fn label(object: &Rc<Object>, key: &str) -> Value {
+    match &object.kind {
+        Kind::Row(_, labels) => labels.get(key).map_or("", String::as_str).into(),
+        _ => key.rsplit('.').next().unwrap_or_default().replace(['-', '_'], " ").into(),
+    }
+}

@@ -11,7 +11,7 @@ use crate::cargo;
 
 /// Something that builds or tests need.
 pub struct Need {
-    /// Debian's package with it.
+    /// Debian's package with it; of several, apart by a bar, the first that the release has.
     pub package: &'static str,
     /// What for.
     pub purpose: &'static str,
@@ -60,6 +60,12 @@ const TESTS_NEED: &[Need] = &[
         present: || runs("skopeo", "--version"),
     },
     Need {
+        // Before Debian 13 the client comes with the engine, of which the tests use nothing.
+        package: "docker-cli|docker.io",
+        purpose: "Docker's client, whose help and formats the command line is held against",
+        present: || runs("docker", "--version"),
+    },
+    Need {
         package: "npm",
         purpose: "the client by which `corral pack` fetches what a Node project needs",
         present: || runs("npm", "--version"),
@@ -93,28 +99,40 @@ pub fn ensure(needs: &[Need]) -> Result<()> {
     for need in &missing {
         eprintln!("xtask: missing: {} ({})", need.package, need.purpose);
     }
-    let packages: Vec<&str> = missing.iter().map(|need| need.package).collect();
+    let packages = || missing.iter().map(|need| package(need.package)).collect::<Vec<&str>>();
     if !runs("apt-get", "--version") {
         bail!(
             "install what these packages of Debian hold, by your distribution's means: {}",
-            packages.join(" ")
+            packages().join(" ")
         );
     }
     if !is_root() {
         bail!(
             "type this, then try again: sudo apt-get install --no-install-recommends {}",
-            packages.join(" ")
+            packages().join(" ")
         );
     }
     // What apt-get says of each package is no news; what goes wrong it says on stderr.
     cargo::run(Command::new("apt-get").arg("update").stdout(Stdio::null()))?;
     let mut install = Command::new("apt-get");
-    install.args(["install", "--yes", "--no-install-recommends"]).args(&packages).stdout(Stdio::null());
+    install.args(["install", "--yes", "--no-install-recommends"]).args(packages()).stdout(Stdio::null());
     cargo::run(install.env("DEBIAN_FRONTEND", "noninteractive"))?;
     match missing.iter().find(|need| !(need.present)()) {
         Some(need) => bail!("{} is installed and still does not work: {}", need.package, need.purpose),
         None => Ok(()),
     }
+}
+
+/// The package that this release has.
+fn package(names: &'static str) -> &'static str {
+    let known = |name: &&str| {
+        let mut asked = Command::new("apt-cache");
+        asked.args(["show", name]).stdout(Stdio::null()).stderr(Stdio::null());
+        asked.status().is_ok_and(|status| status.success())
+    };
+    let names: Vec<&str> = names.split('|').collect();
+    let last = names.last().copied().unwrap_or_default();
+    if names.len() == 1 { last } else { names.into_iter().find(known).unwrap_or(last) }
 }
 
 /// The standard library for the static target.

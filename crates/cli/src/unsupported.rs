@@ -1,7 +1,12 @@
 use crate::failure::{ENGINE, Failure};
 
+/// A flag's long name and its short one.
+type Flag = (&'static str, Option<char>);
+
 /// Flags of `docker run` and `docker create` that are known and not done, by their long and short names.
-const RUN: &[(&str, Option<char>)] = &[
+const RUN: &[Flag] = &[
+    ("cpu-count", None),
+    ("cpu-percent", None),
     ("expose", None),
     ("gpus", None),
     ("health-cmd", None),
@@ -10,9 +15,12 @@ const RUN: &[(&str, Option<char>)] = &[
     ("health-start-interval", None),
     ("health-start-period", None),
     ("health-timeout", None),
+    ("io-maxbandwidth", None),
+    ("io-maxiops", None),
     ("ip", None),
     ("ip6", None),
     ("isolation", None),
+    ("kernel-memory", None),
     ("link", None),
     ("link-local-ip", None),
     ("log-driver", None),
@@ -31,14 +39,52 @@ const RUN: &[(&str, Option<char>)] = &[
     ("volumes-from", None),
 ];
 
-/// Why what was typed where the image's name belongs, a word that begins with a dash, is refused. The parser knows
-/// none of these flags.
+/// The same of Docker's other verbs.
+const OTHERS: &[(&str, &[Flag])] = &[
+    ("exec", &[("detach-keys", None), ("privileged", None)]),
+    ("history", &[("platform", None)]),
+    ("image inspect", &[("platform", None)]),
+    ("images", &[("tree", None)]),
+    ("import", &[("platform", None)]),
+    ("load", &[("platform", None)]),
+    ("logs", &[("details", None)]),
+    ("rm", &[("link", Some('l'))]),
+    ("rmi", &[("no-prune", None), ("platform", None)]),
+    ("save", &[("platform", None)]),
+    ("start", &[("checkpoint", None), ("checkpoint-dir", None)]),
+    (
+        "volume create",
+        &[
+            ("availability", None),
+            ("driver", Some('d')),
+            ("group", None),
+            ("label", None),
+            ("limit-bytes", None),
+            ("opt", Some('o')),
+            ("required-bytes", None),
+            ("scope", None),
+            ("secret", None),
+            ("sharing", None),
+            ("topology-preferred", None),
+            ("topology-required", None),
+            ("type", None),
+        ],
+    ),
+    ("volume ls", &[("cluster", None)]),
+];
+
+/// Why a flag that the parser does not know is refused. Building these flags would cost each start more than parsing
+/// those that are there. In `run`, `create` and `exec` such a flag is found where a name belongs.
 pub(crate) fn refusal(verb: &str, typed: &str) -> Failure {
+    let flags = match verb {
+        "run" | "create" => RUN,
+        _ => OTHERS.iter().find(|(known, _)| *known == verb).map_or(&[][..], |(_, flags)| *flags),
+    };
     let flag = typed.split('=').next().unwrap_or(typed);
     let known = match flag.strip_prefix("--") {
-        Some(long) => RUN.iter().find(|(name, _)| *name == long),
+        Some(long) => flags.iter().find(|(name, _)| *name == long),
         // The first of a cluster such as -itp that is not there.
-        None => flag.chars().find_map(|typed| RUN.iter().find(|(_, short)| *short == Some(typed))),
+        None => flag.chars().find_map(|typed| flags.iter().find(|(_, short)| *short == Some(typed))),
     };
     match known {
         Some((name, _)) => Failure::with_code(

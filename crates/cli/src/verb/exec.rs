@@ -10,7 +10,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use crate::app::Globals;
 use crate::failure::{ENGINE, Failure};
 use crate::relay::{self, Ends};
-use crate::{Words, run_flags};
+use crate::{Words, run_flags, unsupported};
 
 #[derive(Debug, clap::Args)]
 struct Flags {
@@ -43,6 +43,9 @@ struct Flags {
 /// `corral exec`.
 pub(super) fn exec(globals: &Globals, words: Words) -> Result<u8, Failure> {
     let Some(flags) = super::parse::<Flags>("exec", words.clone())? else { return Ok(0) };
+    if let Some(flag) = flags.words.first().filter(|word| word.starts_with('-')) {
+        return Err(unsupported::refusal("exec", flag));
+    }
     if flags.detach {
         return in_background(globals, &words);
     }

@@ -445,3 +445,64 @@ fn images_and_volumes_are_listed_as_docker_lists_them() {
         assert_eq!(ours.err.trim_end().trim_start_matches("corral: "), theirs.err.trim_end(), "{words:?}");
     }
 }
+
+#[test]
+fn histories_are_dockers_to_the_byte() {
+    if lacks_docker("histories_are_dockers_to_the_byte") {
+        return;
+    }
+    let corral = Corral::empty();
+    let mut tar = tar::Builder::new(Vec::new());
+    corral_tests::file(&mut tar, "file", 0o644, &[7; 12_345]).expect("archive");
+    let change = "ENV A=b";
+    let said = corral.feed(
+        &["import", "-c", change, "-m", "made for a test", "-", "made"],
+        &tar.into_inner().expect("archive"),
+    );
+    assert_eq!(said.code, 0, "{said:?}");
+    let id = corral.inspect("made")["Id"].clone();
+    let row = |cell: &str| {
+        corral.ok(&["history", "-H=false", "--no-trunc", "--format", cell, "made"]).trim_end().to_owned()
+    };
+    let history = json!([{
+        "Id": id, "Created": epoch(&row("{{.CreatedAt}}")), "CreatedBy": row("{{.CreatedBy}}"), "Tags": ["made:latest"],
+        "Size": row("{{.Size}}").parse::<u64>().expect("bytes"), "Comment": row("{{.Comment}}"),
+    }]);
+    assert_eq!(history[0]["Size"], 12_345);
+    let engine = Engine::start(&corral, vec![("/images/made/history", history.to_string())]);
+    for words in [
+        &["history", "-q", "made"][..],
+        &["history", "-q", "--no-trunc", "made"],
+        &["history", "--format", "table {{.ID}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}", "made"],
+        &["history", "--format", "{{.Size}} {{.CreatedBy}}|{{.Nope}}", "made"],
+        &["history", "-H=false", "--format", "{{.Size}} {{json .Comment}}", "made"],
+    ] {
+        let (ours, theirs) = (corral.say(words), engine.docker(words));
+        assert_eq!((ours.code, &ours.out), (theirs.code, &theirs.out), "{words:?}: {}", theirs.err);
+        assert_eq!(ours.err.trim_end().trim_start_matches("corral: "), theirs.err.trim_end(), "{words:?}");
+    }
+}
+
+#[test]
+fn prunings_ask_as_docker_asks() {
+    if lacks_docker("prunings_ask_as_docker_asks") {
+        return;
+    }
+    let corral = Corral::empty();
+    let engine = Engine::start(&corral, Vec::new());
+    for words in [
+        &["container", "prune"][..],
+        &["image", "prune"],
+        &["image", "prune", "-a"],
+        &["volume", "prune"],
+        &["volume", "prune", "--all"],
+        &["system", "prune"],
+        &["system", "prune", "--all", "--volumes"],
+        &["system", "prune", "--filter", "until=24h", "--filter", "label=b", "--filter", "label=a"],
+    ] {
+        let (ours, theirs) = (corral.say(words), engine.docker(words));
+        // Where nobody answers, the client's own version decides how it ends; what it asks is what counts.
+        assert_eq!(ours.out.trim_end(), theirs.out.trim_end(), "{words:?}: {theirs:?}");
+        assert_eq!(ours.code, 0, "{words:?}: {ours:?}");
+    }
+}

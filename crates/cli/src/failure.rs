@@ -1,6 +1,10 @@
 use std::fmt::Display;
 use std::io::Write;
 
+use rustix::termios::isatty;
+
+use crate::template::harmless;
+
 /// A verb that did not do what was asked: one line for people, and an exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -41,10 +45,16 @@ impl Failure {
     }
 
     pub(crate) fn print(&self) {
-        if !self.message.is_empty() {
-            // Nobody is left to tell when standard error is closed.
-            drop(writeln!(std::io::stderr(), "corral: {}", self.message));
+        if self.message.is_empty() {
+            return;
         }
+        // It may quote what an image or a container says.
+        let message = match isatty(rustix::stdio::stderr()) {
+            true => harmless(&self.message),
+            false => self.message.clone(),
+        };
+        // Nobody is left to tell when standard error is closed.
+        drop(writeln!(std::io::stderr(), "corral: {message}"));
     }
 }
 

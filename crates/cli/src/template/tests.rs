@@ -230,3 +230,71 @@ fn a_terminal_obeys_no_data() {
     let shown = template.execute(&Value::document("", &json, true)).expect("executed");
     assert_eq!(shown, "\u{1b}[1ma\\u{1b}[31mb\nc", "what the user wrote is his, what the data say is not");
 }
+
+/// Whatever is typed is a template or is none, and never the end of the program.
+#[test]
+fn any_text_is_answered() {
+    const PIECES: [&str; 44] = [
+        "{{",
+        "}}",
+        "{{- ",
+        " -}}",
+        ".",
+        ".Name",
+        ".State.Pid",
+        "$",
+        "$x",
+        ":=",
+        "=",
+        "|",
+        ",",
+        "(",
+        ")",
+        "if ",
+        "else ",
+        "end",
+        "range ",
+        "with ",
+        "break",
+        "continue",
+        "index ",
+        "slice ",
+        "printf ",
+        "json ",
+        "len ",
+        "truncate ",
+        "pad ",
+        "split ",
+        "join ",
+        "eq ",
+        "and ",
+        "not ",
+        "\"a%d%s%9.3f\"",
+        "`b`",
+        "'c'",
+        "1",
+        "-7",
+        "2.5e3",
+        "nil",
+        " ",
+        "é\n",
+        "/* */",
+    ];
+    let (mut seed, document, mut good) = (0x9e37_79b9_7f4a_7c15_u64, document(), 0);
+    for _ in 0..30_000 {
+        let mut text = String::new();
+        for _ in 0..=seed % 12 {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            text.push_str(PIECES[(seed >> 32) as usize % PIECES.len()]);
+        }
+        for text in [format!("{{{{{text}}}}}"), text] {
+            if let Ok(template) = Template::of_documents("", &text) {
+                good += usize::from(template.execute(&document).is_ok());
+                template.heads(&Value::head(&[("Name", "NAME")]));
+            }
+        }
+    }
+    assert!(good > 100, "only {good} were templates");
+}

@@ -278,7 +278,8 @@ fn json_text(text: &str, html: bool, out: &mut String) {
             '\x08' => out.push_str("\\b"),
             '\x0c' => out.push_str("\\f"),
             '<' | '>' | '&' if !html => out.push(c),
-            '\0'..='\x1f' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
+            // Go leaves the controls beyond ASCII as they are; a terminal would obey some of them.
+            '\0'..='\x1f' | '\x7f'..='\u{9f}' | '<' | '>' | '&' | '\u{2028}' | '\u{2029}' => {
                 out.push_str(&format!("\\u{:04x}", u32::from(c)));
             }
             c => out.push(c),

@@ -140,7 +140,8 @@ fn show(
     names: &[String],
     mut look: impl FnMut(&str) -> Result<(Kind, Value), Failure>,
 ) -> Result<u8, Failure> {
-    let clean = to_terminal();
+    // JSON has no control characters.
+    let clean = matches!(shape, Shape::Template(_)) && to_terminal();
     let (mut parts, mut code) = (Vec::new(), 0);
     for name in names {
         let part = look(name).and_then(|(kind, value)| {

@@ -70,7 +70,13 @@ pub(super) fn images(globals: &Globals, words: Words) -> Result<u8, Failure> {
     if !flags.force && !confirmed(warning)? {
         return Ok(0);
     }
-    let pruned = globals.engine()?.prune_images(flags.all, &|image| wanted.image(image))?;
+    let engine = globals.engine()?;
+    let mut pruned = engine.prune_images(flags.all, &|image| wanted.image(image))?;
+    if flags.filter.is_empty() {
+        let layers = engine.prune_layers()?;
+        pruned.lines.extend(layers.lines.iter().map(|layer| format!("deleted: {layer}")));
+        pruned.bytes += layers.bytes;
+    }
     report(&[("Deleted Images:", pruned)])
 }
 

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use corral_engine::{Engine, State, View};
+use corral_spec::record::Launch;
 use corral_spec::{MountSource, NetworkMode, UserNamespace};
 
 use super::ps_filter::PsFilter;
@@ -143,6 +144,8 @@ impl Cells<'_> {
         let record = &view.record;
         let text = |text: &str| if self.clean { Value::from(harmless(text)) } else { Value::from(text) };
         let cut = |text: String, most| if self.whole { text } else { ellipsis(&text, most) };
+        // Its records may be gone: it is being removed.
+        let launch = self.engine.launch(&record.id).ok();
         let labels: BTreeMap<String, String> = labels(view);
         let joined: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let size = match self.sizes {
@@ -159,7 +162,7 @@ impl Cells<'_> {
             ("ID", id.into()),
             ("Names", record.name.as_str().into()),
             ("Image", text(&record.image_name)),
-            ("Command", quoted(&cut(self.command(view), 20)).into()),
+            ("Command", quoted(&cut(launch.as_ref().map_or_else(String::new, command), 20)).into()),
             ("CreatedAt", moment(record.created_ns).into()),
             ("RunningFor", created.into()),
             ("Ports", "".into()),
@@ -169,7 +172,7 @@ impl Cells<'_> {
             ("Labels", text(&joined.join(","))),
             ("Mounts", text(&mounts.join(","))),
             ("LocalVolumes", volumes.to_string().into()),
-            ("Networks", network(self.engine, view).into()),
+            ("Networks", launch.as_ref().map_or("", network).into()),
             ("Platform", Value::Nil),
             ("Profile", record.profile.as_str().into()),
             ("Weaker", weaker(view).join(",").into()),
@@ -178,15 +181,14 @@ impl Cells<'_> {
         let labels = labels.map(|(key, value)| (key, if self.clean { harmless(&value) } else { value }));
         Ok(Value::row("*formatter.ContainerContext", cells, labels.collect()))
     }
+}
 
-    /// The command line as Docker shows it: words with a space in quotes.
-    fn command(&self, view: &View) -> String {
-        let argv = self.engine.command(&view.record.id).unwrap_or_default();
-        let word = |(at, word): (usize, &String)| {
-            if at > 0 && word.contains(' ') { format!("'{word}'") } else { word.clone() }
-        };
-        argv.iter().enumerate().map(word).collect::<Vec<_>>().join(" ")
-    }
+/// The command line as Docker shows it: words with a space in quotes.
+fn command(launch: &Launch) -> String {
+    let word = |(at, word): (usize, &String)| {
+        if at > 0 && word.contains(' ') { format!("'{word}'") } else { word.clone() }
+    };
+    launch.process.argv.iter().enumerate().map(word).collect::<Vec<_>>().join(" ")
 }
 
 fn sizes(size: corral_engine::Size) -> String {
@@ -209,12 +211,10 @@ fn mounts(view: &View) -> impl Iterator<Item = String> {
 }
 
 /// The network that a container is in.
-pub(super) fn network(engine: &Engine, view: &View) -> &'static str {
-    match engine.launch(&view.record.id).map(|launch| launch.network) {
-        Ok(NetworkMode::Host) => "host",
-        Ok(NetworkMode::None) => "none",
-        // Its records are gone: it is being removed.
-        Err(_) => "",
+pub(super) const fn network(launch: &Launch) -> &'static str {
+    match launch.network {
+        NetworkMode::Host => "host",
+        NetworkMode::None => "none",
     }
 }
 

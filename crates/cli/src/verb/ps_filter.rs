@@ -96,7 +96,10 @@ impl<'e> PsFilter<'e> {
 
     fn network(&self, view: &View) -> bool {
         self.filters.values("network").next().is_none()
-            || self.filters.exact("network", &[network(self.engine, view)])
+            || self
+                .engine
+                .launch(&view.record.id)
+                .is_ok_and(|launch| self.filters.exact("network", &[network(&launch)]))
     }
 
     /// By the name of the volume, the path of the bind, or where it is mounted.

@@ -1,6 +1,6 @@
 //! `--change INSTRUCTION`: the Dockerfile instructions that only touch the config.
 
-use crate::{ContainerConfig, Error};
+use crate::{ContainerConfig, Error, Healthcheck};
 
 /// Applies one instruction.
 pub(crate) fn apply(text: &str, config: &mut ContainerConfig) -> Result<(), Error> {
@@ -49,14 +49,70 @@ pub(crate) fn apply(text: &str, config: &mut ContainerConfig) -> Result<(), Erro
             rest.parse::<corral_spec::Signal>().map_err(|e| fail(&e.to_string()))?;
             config.stop_signal = rest.to_owned();
         }
+        "HEALTHCHECK" => config.healthcheck = Some(healthcheck(rest).map_err(|reason| fail(&reason))?),
         "ONBUILD" => config.on_build.push(rest.to_owned()),
         _ => {
             return Err(fail(
-                "expected CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME or WORKDIR",
+                "expected CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME or WORKDIR",
             ));
         }
     }
     Ok(())
+}
+
+/// `NONE`, or `[--interval=…] [--timeout=…] [--start-period=…] [--start-interval=…] [--retries=…] CMD …`.
+fn healthcheck(text: &str) -> Result<Healthcheck, String> {
+    let mut check = Healthcheck::default();
+    let mut rest = text;
+    while let Some((option, tail)) = rest.strip_prefix("--").and_then(|r| r.split_once(char::is_whitespace)) {
+        let (name, value) = option.split_once('=').ok_or("an option is --NAME=VALUE")?;
+        let time = || duration(value).ok_or_else(|| format!("{value:?} is no time such as 30s or 1m30s"));
+        match name {
+            "interval" => check.interval = time()?,
+            "timeout" => check.timeout = time()?,
+            "start-period" => check.start_period = time()?,
+            "start-interval" => check.start_interval = time()?,
+            "retries" => {
+                check.retries = value.parse().map_err(|_| format!("{value:?} is no number of retries"))?;
+            }
+            _ => return Err(format!("--{name} is not known")),
+        }
+        rest = tail.trim_start();
+    }
+    let (word, command) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    check.test = match (word.to_ascii_uppercase().as_str(), command.trim()) {
+        ("NONE", "") => vec!["NONE".into()],
+        ("CMD", command) if !command.is_empty() => match serde_json::from_str::<Vec<String>>(command) {
+            Ok(words) => std::iter::once("CMD".into()).chain(words).collect(),
+            Err(_) => vec!["CMD-SHELL".into(), command.to_owned()],
+        },
+        _ => return Err("expected NONE, or CMD and a command".into()),
+    };
+    Ok(check)
+}
+
+/// Nanoseconds of a time as Go writes it: `1m30s`, `1.5h`, `200ms`.
+fn duration(text: &str) -> Option<u64> {
+    let mut rest = text;
+    let mut total = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        let unit =
+            rest[digits..].find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len() - digits);
+        let scale = match &rest[digits..digits + unit] {
+            "ns" => 1.0,
+            "us" | "µs" => 1e3,
+            "ms" => 1e6,
+            "s" => 1e9,
+            "m" => 60e9,
+            "h" => 3600e9,
+            _ => return None,
+        };
+        total += number * scale;
+        rest = &rest[digits + unit..];
+    }
+    (!text.is_empty() && total < u64::MAX as f64).then_some(total as u64)
 }
 
 /// A JSON array, or a line for the shell.
@@ -129,6 +185,17 @@ mod tests {
         check("VOLUME /a /b", Some(r#"{"Volumes":{"/a":{},"/b":{}}}"#));
         check("USER agent:5", Some(r#"{"User":"agent:5"}"#));
         check("WORKDIR /srv", Some(r#"{"WorkingDir":"/srv"}"#));
+        check("HEALTHCHECK NONE", Some(r#"{"Healthcheck":{"Test":["NONE"]}}"#));
+        check(
+            "HEALTHCHECK --interval=1m30s --retries=3 CMD curl -f localhost",
+            Some(
+                r#"{"Healthcheck":{"Test":["CMD-SHELL","curl -f localhost"],"Interval":90000000000,"Retries":3}}"#,
+            ),
+        );
+        check("HEALTHCHECK CMD [\"a\"]", Some(r#"{"Healthcheck":{"Test":["CMD","a"]}}"#));
+        for bad in ["HEALTHCHECK", "HEALTHCHECK --interval=x CMD a", "HEALTHCHECK CMD", "HEALTHCHECK a"] {
+            check(bad, None);
+        }
         for bad in ["", "CMD", "ENV A", "ENV =x", "EXPOSE x", "USER :", "WORKDIR srv", "RUN x", "LABEL a=\"b"]
         {
             check(bad, None);

@@ -56,6 +56,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file that cannot be copied, from or to where it lies.
+    #[error("{path}: {reason}")]
+    Place {
+        /// Relative to what is copied; shortened.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// An archive that is damaged or not of a known form.
     #[error("archive: {0}")]
     Archive(String),
@@ -147,6 +155,12 @@ impl Error {
         Self::Entry { entry, reason: reason.into() }
     }
 
+    /// A file of a copy refused for `reason`.
+    pub(crate) fn place(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
+        let path = path.as_ref().to_string_lossy().chars().take(200).collect();
+        Self::Place { path, reason: reason.into() }
+    }
+
     /// The error of this room that a stream of this room was given to carry, instead of its wrapping.
     pub(crate) fn unwrapped(self) -> Self {
         match self {
@@ -168,6 +182,7 @@ impl Error {
             Self::AmbiguousId(..) | Self::Busy { .. } => ErrorKind::Conflict,
             Self::DigestMismatch { .. } => ErrorKind::Denied,
             Self::Entry { .. }
+            | Self::Place { .. }
             | Self::Archive(_)
             | Self::Limit { .. }
             | Self::Config { .. }

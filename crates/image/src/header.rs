@@ -79,9 +79,6 @@ fn entry_name(head: &EntryHead) -> Result<Vec<u8>, Error> {
         return Err(bad("not a clean relative path"));
     }
     let last = head.path.file_name().unwrap_or_default().as_bytes();
-    if last.starts_with(b".wh.") {
-        return Err(bad("names that begin with .wh. mean deletions in layers: rename the file"));
-    }
     let path = head.path.as_os_str().as_bytes();
     Ok(match &head.kind {
         EntryKind::Directory if root => b"./".to_vec(),
@@ -236,7 +233,7 @@ mod tests {
         check(&at("big", EntryKind::File { size: 8 << 30 }), Some(("big", 3)));
         check(&EntryHead { uid: 3_000_000, ..at("u", EntryKind::Directory) }, Some(("u/", 3)));
         check(&EntryHead { mtime: -1, ..at("u", EntryKind::Directory) }, Some(("u/", 3)));
-        for bad in ["/a", "../a", "a/../b", "a//b", "./a", "a/", "a/.wh.b", "a\0"] {
+        for bad in ["/a", "../a", "a/../b", "a//b", "./a", "a/", "a\0"] {
             check(&at(bad, EntryKind::File { size: 0 }), None);
         }
         check(&at("", EntryKind::File { size: 0 }), None);

@@ -9,7 +9,7 @@ use crate::{Error, History, ImageConfig, RootFs, Store, UnpackLimits};
 
 impl Store {
     /// Makes a one-layer image of a root file system tar (`docker import`). `changes` are instructions:
-    /// CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR. `message` becomes the
+    /// CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, ONBUILD, STOPSIGNAL, USER, VOLUME, WORKDIR. `message` becomes the
     /// comment of its history.
     ///
     /// # Errors
@@ -46,7 +46,7 @@ impl Store {
 }
 
 /// Seconds since the epoch in UTC, e.g. `2026-01-31T12:00:00Z`.
-fn rfc3339(seconds: u64) -> String {
+pub(crate) fn rfc3339(seconds: u64) -> String {
     let (mut days, second) = (seconds / 86_400, seconds % 86_400);
     let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let mut year = 1970;

@@ -25,9 +25,12 @@
 //! This room fetches nothing from a network, mounts nothing and starts no process.
 #![forbid(unsafe_code)]
 
+mod archive;
 mod bundle;
 mod cache;
 mod change;
+mod changes;
+mod commit;
 mod config;
 mod entry;
 mod error;
@@ -55,6 +58,11 @@ mod unpack;
 mod usage;
 mod writer;
 
+pub use archive::{
+    ArchiveReader, ArchiveWriter, Found, Owners, Sink, TreeWriter, Upper, Walk, copy_union, union_paths,
+};
+pub use changes::{Change, ChangeKind, changes};
+pub use commit::Commit;
 pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
 pub use entry::{EntryHead, EntryKind};
 pub use error::Error;

@@ -49,7 +49,7 @@ pub fn read_file(layers_topmost_first: &[PathBuf], path: &Path, limit: u64) -> O
     None
 }
 
-fn components(path: &OsStr) -> VecDeque<OsString> {
+pub(crate) fn components(path: &OsStr) -> VecDeque<OsString> {
     let parts = path.as_bytes().split(|b| *b == b'/').filter(|part| !matches!(*part, b"" | b"."));
     parts.map(|part| OsStr::from_bytes(part).to_owned()).collect()
 }
@@ -121,7 +121,7 @@ fn other(dir: impl AsFd, name: &OsStr) -> Option<Step> {
 }
 
 /// `trusted.` for layers of root's, `user.` where overlayfs is mounted with userxattr.
-fn is_opaque(dir: &OwnedFd) -> bool {
+pub(crate) fn is_opaque(dir: &OwnedFd) -> bool {
     let mut value = [0; 1];
     ["trusted.overlay.opaque", "user.overlay.opaque"]
         .iter()

@@ -336,11 +336,11 @@ impl Tree {
 }
 
 /// Directory and last component; none for the root itself.
-fn split(path: &Path) -> Option<(&Path, &OsStr)> {
+pub(crate) fn split(path: &Path) -> Option<(&Path, &OsStr)> {
     Some((path.parent()?, path.file_name()?))
 }
 
-fn kind_of(parent: BorrowedFd<'_>, name: &OsStr) -> Result<FileType, Errno> {
+pub(crate) fn kind_of(parent: BorrowedFd<'_>, name: &OsStr) -> Result<FileType, Errno> {
     fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| FileType::from_raw_mode(stat.st_mode))
 }
 
@@ -363,19 +363,21 @@ fn chown_as(
 
 /// Only attributes that mean the same on any host and that overlayfs does not take for its own; the
 /// others live on in the headers.
-fn set_xattrs(file: BorrowedFd<'_>, attributes: &Attributes) -> Result<(), Errno> {
-    for (name, value) in &attributes.xattrs {
-        let kept = name == "security.capability"
-            || name.starts_with("system.posix_acl_")
-            || (name.starts_with("user.") && !name.starts_with("user.overlay."));
-        if kept {
-            fs::fsetxattr(file, name.as_str(), value, XattrFlags::empty())?;
-        }
+pub(crate) fn set_xattrs(file: BorrowedFd<'_>, attributes: &Attributes) -> Result<(), Errno> {
+    for (name, value) in attributes.xattrs.iter().filter(|(name, _)| is_portable(name)) {
+        fs::fsetxattr(file, name.as_str(), value, XattrFlags::empty())?;
     }
     Ok(())
 }
 
-fn times(attributes: &Attributes) -> Timestamps {
+/// Whether an extended attribute means the same on any host, and nothing to overlayfs.
+pub(crate) fn is_portable(name: &str) -> bool {
+    name == "security.capability"
+        || name.starts_with("system.posix_acl_")
+        || (name.starts_with("user.") && !name.starts_with("user.overlay."))
+}
+
+pub(crate) fn times(attributes: &Attributes) -> Timestamps {
     let time = Timespec { tv_sec: attributes.mtime.0, tv_nsec: i64::from(attributes.mtime.1) as _ };
     Timestamps { last_access: time, last_modification: time }
 }

@@ -1,6 +1,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use corral_spec::Digest;
@@ -13,7 +14,7 @@ use crate::layer::Meta;
 use crate::split::SplitWriter;
 use crate::staging::Staging;
 use crate::tree::{Attributes, Repeats, Tree};
-use crate::{EntryHead, EntryKind, Error, LayerInfo, Store};
+use crate::{EntryHead, EntryKind, Error, LayerInfo, Sink, Store};
 
 /// From this size on it is worth asking the file system to share blocks.
 const SHARE: u64 = 64 << 10;
@@ -148,6 +149,10 @@ impl LayerWriter<'_> {
     }
 
     fn head(&mut self, head: &EntryHead) -> Result<(), Error> {
+        if head.path.file_name().is_some_and(|name| name.as_bytes().starts_with(b".wh.")) {
+            let reason = "names that begin with .wh. mean deletions in layers: rename the file";
+            return Err(Error::entry(&head.path, reason));
+        }
         self.header.clear();
         header::encode(head, &mut self.header)?;
         self.tar.write(&self.header);
@@ -229,7 +234,13 @@ impl LayerWriter<'_> {
     }
 }
 
-fn attributes(head: &EntryHead) -> Attributes {
+impl Sink for LayerWriter<'_> {
+    fn put(&mut self, head: &EntryHead, contents: &mut dyn Read) -> Result<(), Error> {
+        self.append(head, contents)
+    }
+}
+
+pub(crate) fn attributes(head: &EntryHead) -> Attributes {
     Attributes {
         mode: head.mode,
         uid: head.uid,
@@ -239,7 +250,12 @@ fn attributes(head: &EntryHead) -> Attributes {
     }
 }
 
-fn read_some(buffer: &mut [u8], left: u64, data: &mut dyn Read, head: &EntryHead) -> Result<usize, Error> {
+pub(crate) fn read_some(
+    buffer: &mut [u8],
+    left: u64,
+    data: &mut dyn Read,
+    head: &EntryHead,
+) -> Result<usize, Error> {
     let want = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
     loop {
         match data.read(&mut buffer[..want]) {

@@ -20,9 +20,9 @@ fn flags_and_names() {
     refused(&corral, &["run", "-itp", "80:80", "busybox", "true"], 125, &["--publish"]);
     refused(
         &corral,
-        &["run", "--rm", "--restart=always", "busybox", "true"],
+        &["run", "--rm", "--gpus=all", "busybox", "true"],
         125,
-        &["--restart", "not supported yet"],
+        &["--gpus", "not supported yet"],
     );
     refused(&corral, &["create", "--frobnicate", "busybox"], 125, &["unknown flag: --frobnicate"]);
     refused(&corral, &["run", "--network", "bridge", "busybox"], 125, &["bridge", "none and host"]);

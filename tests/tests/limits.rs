@@ -282,7 +282,7 @@ fn an_update_that_is_refused_changes_nothing() {
     refused(&[], "you must provide one or more flags");
     refused(&["-m", "1m"], "Minimum memory limit allowed is 6MB");
     refused(&["-m", "128m"], "Memory limit should be smaller than already set memoryswap limit");
-    refused(&["--restart", "always"], "--restart is known and not supported yet");
+    refused(&["--restart", "sometimes"], "unknown policy 'sometimes'");
     refused(&["--cpuset-cpus", "4095", "--pids-limit", "9"], "Requested CPUs are not available");
     assert_eq!(control(&corral, "web", &["pids.max"]), "4096", "what was done before is undone");
     for group in groups(&corral, "web") {

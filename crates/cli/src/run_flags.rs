@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use corral_spec::{
     AbsPath, ContainerSpec, Entrypoint, EnvVar, Limits, MountRequest, MountSource, NetworkMode, ProfileName,
-    Ulimit, UserNamespace,
+    RestartPolicy, Ulimit, UserNamespace,
 };
 
 use crate::Failure;
@@ -180,6 +180,7 @@ impl RunFlags {
             tty: self.tty,
             interactive: self.interactive,
             remove: self.rm,
+            restart: RestartPolicy::No,
             stop_signal: self.stop_signal,
             stop_timeout: self.stop_timeout.map(|seconds| Duration::from_secs(seconds.into())),
             labels: self.label.iter().map(|label| key_value(label)).collect(),

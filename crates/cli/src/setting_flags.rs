@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-use corral_spec::{ContainerId, ContainerSpec, Settings, is_host_name};
+use corral_spec::{ContainerId, ContainerSpec, RestartPolicy, Settings, is_host_name};
 
 use crate::Failure;
 use crate::failure::ENGINE;
@@ -61,6 +61,9 @@ pub(crate) struct SettingFlags {
     /// Pull image before running: missing or never
     #[arg(long, value_name = "WHEN")]
     pull: Option<String>,
+    /// Restart policy to apply when a container exits
+    #[arg(long, value_name = "POLICY")]
+    restart: Option<RestartPolicy>,
     /// Security Options
     #[arg(long, value_name = "OPTION")]
     security_opt: Vec<String>,
@@ -108,6 +111,10 @@ impl SettingFlags {
             true => Ok(name.clone()),
             false => Err(argument("domainname", name, "it is not a domain name")),
         };
+        spec.restart = self.restart.unwrap_or_default();
+        if spec.remove && !spec.restart.is_no() {
+            return Err(bad("conflicting options: cannot specify both --restart and --rm"));
+        }
         spec.settings = Settings {
             hosts: parse(&self.add_host)?,
             dns: self.dns.iter().map(|text| address(text)).collect::<Result<_, _>>()?,

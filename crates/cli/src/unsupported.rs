@@ -31,7 +31,6 @@ const RUN: &[Flag] = &[
     ("privileged", None),
     ("publish", Some('p')),
     ("publish-all", Some('P')),
-    ("restart", None),
     ("runtime", None),
     ("storage-opt", None),
     ("use-api-socket", None),

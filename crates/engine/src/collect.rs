@@ -151,6 +151,7 @@ impl Engine {
             code: 137,
             oom_killed: false,
             oom_kills: 0,
+            restarts: 0,
             error: "the monitor was killed, or the host went down".into(),
             started_ns: 0,
             finished_ns: host::now_ns(),

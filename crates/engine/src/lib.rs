@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 mod bind;
+mod boot;
 mod collect;
 mod create;
 mod device;

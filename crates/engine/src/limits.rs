@@ -2,7 +2,7 @@
 
 use corral_policy::Profile;
 use corral_spec::record::Cgroup;
-use corral_spec::{ContainerSpec, DeviceKind, DeviceRule, HostDevice, Resources, Swap};
+use corral_spec::{ContainerSpec, DeviceKind, DeviceRule, HostDevice, Resources, RestartPolicy, Swap};
 
 use crate::Error;
 
@@ -142,13 +142,16 @@ pub struct LimitChange {
     pub pids: Option<u32>,
     /// What few containers have.
     pub more: Resources,
+    /// `--restart`: no bound, and changed by the same command.
+    pub restart: Option<RestartPolicy>,
 }
 
 impl LimitChange {
     /// Whether nothing is asked.
     pub fn is_empty(&self) -> bool {
-        let Self { memory, cpu_millis, pids, more } = self;
-        memory.is_none() && cpu_millis.is_none() && pids.is_none() && more.is_empty()
+        let Self { memory, cpu_millis, pids, more, restart } = self;
+        let bounds = memory.is_some() || cpu_millis.is_some() || pids.is_some() || !more.is_empty();
+        !bounds && restart.is_none()
     }
 
     /// The bounds after it.

@@ -102,6 +102,7 @@ pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, 
         stop_signal: stop_signal(facts, spec)?,
         stop_timeout_ms: spec.stop_timeout.map_or(STOP_TIMEOUT_MS, |timeout| timeout.as_millis() as u64),
         remove: spec.remove,
+        restart: spec.restart,
     };
     judge_launch(facts.profile, &launch)?;
     Ok(launch)

@@ -1,8 +1,8 @@
 use std::path::PathBuf;
 
-use corral_spec::ContainerId;
+use corral_spec::{ContainerId, Signal};
 
-use crate::{Engine, Error, Prepared, State};
+use crate::{Engine, Error, Prepared};
 
 impl Engine {
     /// Removes a container. A running one is refused, or killed first if `force`.
@@ -11,7 +11,7 @@ impl Engine {
     /// [`Error::WrongState`] for a running container without `force`.
     pub fn remove(&self, id: &ContainerId, force: bool) -> Result<(), Error> {
         let Some(view) = self.view(id)? else { return Err(Error::NoContainer(id.to_string())) };
-        if let State::Running(status) | State::Paused(status) = &view.state {
+        if view.state.lives() {
             if !force {
                 return Err(Error::WrongState {
                     name: view.record.name.to_string(),
@@ -19,7 +19,7 @@ impl Engine {
                     way_out: "stop the container before removing it, or use --force",
                 });
             }
-            self.kill_now(id, status)?;
+            self.stop(id, Some(Signal::KILL), None)?;
         }
         self.discard(id)
     }

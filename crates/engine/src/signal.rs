@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use corral_runtime::ControlGroup;
 use corral_spec::record::{Launch, Status};
@@ -12,6 +12,29 @@ use crate::{Engine, Error, State};
 /// How long the end of all processes may take after SIGKILL: a process in an uninterruptible call can
 /// delay it, and then the user is told rather than kept.
 const KILL_PATIENCE: Duration = Duration::from_secs(30);
+/// How soon it is looked whether a monitor that does not end has started its container again.
+const LIFE_PATIENCE: Duration = Duration::from_millis(200);
+/// The mark of a container that somebody has stopped, among its records.
+pub(crate) const STOPPED: &str = "stopped";
+
+impl Stopped {
+    /// What the mark says.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::ByUser => "user",
+            Self::ByHost => "host",
+        }
+    }
+}
+
+/// Who stopped a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// A person.
+    ByUser,
+    /// The host, which goes down.
+    ByHost,
+}
 
 impl Engine {
     /// Sends a signal to the first process of a running container.
@@ -20,6 +43,10 @@ impl Engine {
     /// [`Error::WrongState`] when it does not run.
     pub fn kill(&self, id: &ContainerId, signal: Signal) -> Result<(), Error> {
         let status = self.running(id)?;
+        let launch = self.launch(id)?;
+        if !launch.restart.is_no() && (signal == Signal::KILL || signal == launch.stop_signal) {
+            self.mark_stopped(id, Stopped::ByUser)?;
+        }
         if signal == Signal::KILL {
             return self.kill_now(id, &status);
         }
@@ -48,12 +75,39 @@ impl Engine {
         signal: Option<Signal>,
         patience: Option<Duration>,
     ) -> Result<(), Error> {
+        self.stop_for(id, Stopped::ByUser, (signal, patience))
+    }
+
+    pub(crate) fn stop_for(
+        &self,
+        id: &ContainerId,
+        stopped: Stopped,
+        how: (Option<Signal>, Option<Duration>),
+    ) -> Result<(), Error> {
         let Some(view) = self.view(id)? else { return Err(Error::NoContainer(id.to_string())) };
-        let Some(status) = view.state.status() else { return Ok(()) };
         let launch = match self.launch(id) {
             // Removed at its end, since the look above.
             Err(Error::NoContainer(_)) => return Ok(()),
             launch => launch?,
+        };
+        if !launch.restart.is_no() && !matches!(view.state, State::Created) {
+            self.mark_stopped(id, stopped)?;
+        }
+        self.end(id, &view.state, &launch, how)
+    }
+
+    /// Ends what runs, in whatever life of it.
+    fn end(
+        &self,
+        id: &ContainerId,
+        state: &State,
+        launch: &Launch,
+        (signal, patience): (Option<Signal>, Option<Duration>),
+    ) -> Result<(), Error> {
+        let status = match state {
+            State::Running(status) | State::Paused(status) => status,
+            State::Restarting(status, _) => return self.end_rest(id, status),
+            _ => return Ok(()),
         };
         let signal = signal.unwrap_or(launch.stop_signal);
         if status.paused || signal == Signal::KILL {
@@ -88,7 +142,17 @@ impl Engine {
     }
 
     fn settle(&self, id: &ContainerId, status: &Status) -> Result<(), Error> {
-        if !wait_for_monitor(status, Some(KILL_PATIENCE))? {
+        let deadline = Instant::now() + KILL_PATIENCE;
+        // A monitor that had not seen the mark in time is in another life of its container by now.
+        while !wait_for_monitor(status, Some(LIFE_PATIENCE))? {
+            match self.view(id)?.map(|view| view.state) {
+                Some(State::Restarting(now, _)) if self.is_stopped(id) => return self.end_rest(id, &now),
+                Some(State::Running(now) | State::Paused(now)) if now.init != status.init => {
+                    return self.kill_now(id, &now);
+                }
+                _ if Instant::now() < deadline => continue,
+                _ => {}
+            }
             return Err(Error::Invalid(format!(
                 "container {} did not end {} s after SIGKILL: a process hangs in the kernel (see dmesg)",
                 id.short(),
@@ -96,6 +160,28 @@ impl Engine {
             )));
         }
         Ok(())
+    }
+
+    /// Ends the wait for a container's next life: its monitor has recorded all, and holds nothing but the lock.
+    fn end_rest(&self, id: &ContainerId, status: &Status) -> Result<(), Error> {
+        if let Some(monitor) = open_process(&status.monitor)? {
+            match pidfd_send_signal(&monitor, Raw::KILL) {
+                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                Err(error) => return Err(Error::io("end the container's monitor")(error.into())),
+            }
+            wait_readable(&monitor, Some(KILL_PATIENCE))?;
+        }
+        self.collect_one(id).map(drop)
+    }
+
+    /// Tells the monitor not to start the container again, and the next boot whether to.
+    fn mark_stopped(&self, id: &ContainerId, stopped: Stopped) -> Result<(), Error> {
+        std::fs::write(self.layout.container(id).join(STOPPED), stopped.word())
+            .map_err(Error::io("mark the container as stopped"))
+    }
+
+    pub(crate) fn is_stopped(&self, id: &ContainerId) -> bool {
+        self.layout.container(id).join(STOPPED).exists()
     }
 
     pub(crate) fn running(&self, id: &ContainerId) -> Result<Status, Error> {

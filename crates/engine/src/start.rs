@@ -8,6 +8,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::create::make_layer;
 use crate::sealed::Sealed;
+use crate::signal::STOPPED;
 use crate::{Engine, Error, Prepared, State};
 
 /// The descriptor at which a monitor finds its client's socket: standard input, because a safe program can
@@ -37,7 +38,7 @@ impl Engine {
             State::Dead => {
                 self.collect_one(id)?;
             }
-            State::Busy | State::Running(_) | State::Paused(_) => {
+            State::Busy | State::Running(_) | State::Paused(_) | State::Restarting(..) => {
                 return Err(Error::WrongState {
                     name: view.record.name.to_string(),
                     state: view.state.as_str(),
@@ -49,11 +50,13 @@ impl Engine {
         let life = self.layout.life(id);
         let launch = self.launch(id)?;
         make_layer(&launch.root)?;
-        match std::fs::remove_file(self.layout.records(id, life).join("exit.json")) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::io("remove the last exit record")(error));
+        for mark in ["exit.json", STOPPED] {
+            match std::fs::remove_file(self.layout.records(id, life).join(mark)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io(format!("remove the last {mark}"))(error));
+                }
+                _ => {}
             }
-            _ => {}
         }
         self.start_prepared(Prepared { record: view.record, launch, lock, life })
     }

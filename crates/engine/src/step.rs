@@ -94,6 +94,8 @@ impl Engine {
             init: created.name(),
             started_ns: host::now_ns(),
             paused: false,
+            restarting: false,
+            restarts: 0,
             cgroup2: created.cgroup().v2().map(std::path::Path::to_path_buf),
             cgroup1: created.cgroup().v1().to_vec(),
         };

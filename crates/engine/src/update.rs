@@ -1,5 +1,5 @@
-use corral_spec::ContainerId;
 use corral_spec::record::Cgroup;
+use corral_spec::{ContainerId, RestartPolicy};
 use corral_state::{ContainerLock, Life, write_record};
 use rustix::fd::OwnedFd;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
@@ -15,6 +15,7 @@ pub struct Updating<'e> {
     pub from: Cgroup,
     /// What it shall be.
     pub to: Cgroup,
+    restart: Option<RestartPolicy>,
     /// Held where it does not run: nobody starts it with the old bounds meanwhile. None says that someone must put the
     /// new ones in force before they are recorded.
     lock: Option<ContainerLock>,
@@ -38,7 +39,7 @@ impl Engine {
         let lock = match view.state {
             State::Running(_) | State::Paused(_) => None,
             State::Created | State::Exited(_) => Some(self.layout.lock(id)?),
-            State::Busy | State::Dead => {
+            State::Busy | State::Dead | State::Restarting(..) => {
                 return Err(Error::WrongState {
                     name: view.record.name.to_string(),
                     state: view.state.as_str(),
@@ -47,10 +48,23 @@ impl Engine {
             }
         };
         let mut launch = self.launch(id)?;
+        if launch.remove && change.restart.is_some() {
+            return Err(Error::Invalid(
+                "restart policy cannot be updated because AutoRemove is enabled for the container".into(),
+            ));
+        }
         let from = std::mem::take(&mut launch.cgroup);
         launch.cgroup = change.merge(&from)?;
         corral_policy::judge_launch(view.record.profile, &launch)?;
-        Ok(Updating { engine: self, id: id.clone(), from, to: launch.cgroup, lock, _turn: turn })
+        Ok(Updating {
+            engine: self,
+            id: id.clone(),
+            from,
+            to: launch.cgroup,
+            restart: change.restart,
+            lock,
+            _turn: turn,
+        })
     }
 
     /// One update of a container at a time: the records' directory, locked.
@@ -83,6 +97,8 @@ impl Updating<'_> {
         let layout = self.engine.layout();
         let mut launch = self.engine.launch(&self.id)?;
         launch.cgroup = self.to;
+        // The monitor reads it when the container ends.
+        launch.restart = self.restart.unwrap_or(launch.restart);
         let life = layout.life(&self.id);
         let path = layout.records(&self.id, life).join("launch.json");
         write_record(&path, &launch, life == Life::Lasting)?;

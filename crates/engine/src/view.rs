@@ -24,6 +24,8 @@ pub enum State {
     Running(Status),
     /// Its monitor lives, its processes are frozen.
     Paused(Status),
+    /// It ended so, and its monitor waits to start it again.
+    Restarting(Status, Exit),
     /// It ended.
     Exited(Exit),
     /// Its monitor was killed; the next collection ends it.
@@ -38,9 +40,15 @@ impl State {
             Self::Busy => "busy",
             Self::Running(_) => "running",
             Self::Paused(_) => "paused",
+            Self::Restarting(..) => "restarting",
             Self::Exited(_) => "exited",
             Self::Dead => "dead",
         }
+    }
+
+    /// Whether its monitor lives: it runs, is paused, or waits for its next life.
+    pub const fn lives(&self) -> bool {
+        matches!(self, Self::Running(_) | Self::Paused(_) | Self::Restarting(..))
     }
 
     /// The monitor's word on a running or paused container.
@@ -87,11 +95,18 @@ impl Engine {
         // seen as exited, never as dead. The record alone decides: a start removes it first, and whoever
         // holds the lock beside it collects what the container used.
         let locked = self.layout.is_locked(id);
-        if let Some(exit) = self.exit(id)? {
-            return Ok(State::Exited(exit));
+        let exit = self.exit(id)?;
+        let status = || read_record::<Status>(&self.layout.run(id).join("status.json"));
+        if let Some(exit) = exit {
+            return Ok(match locked.then(status).transpose()?.flatten() {
+                Some(status) if status.restarting => State::Restarting(status, exit),
+                _ => State::Exited(exit),
+            });
         }
         if locked {
-            return Ok(match read_record::<Status>(&self.layout.run(id).join("status.json"))? {
+            return Ok(match status()? {
+                // On the way to its next life.
+                Some(status) if status.restarting => State::Busy,
                 Some(status) if status.paused => State::Paused(status),
                 Some(status) => State::Running(status),
                 None => State::Busy,

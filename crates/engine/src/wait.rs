@@ -17,6 +17,9 @@ impl Engine {
             let Some(view) = self.view(id)? else { return Err(Error::NoContainer(id.to_string())) };
             match view.state {
                 State::Exited(exit) => return Ok(exit),
+                State::Restarting(status, _) => {
+                    wait_for_monitor(&status, None)?;
+                }
                 State::Running(status) | State::Paused(status) => {
                     wait_for_monitor(&status, None)?;
                     // A --rm container's files go away with it: the record is read before that if it can be.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use corral_runtime::ExitState;
 use corral_spec::ContainerId;
-use corral_spec::record::{Exit, GENERATION, Launch};
+use corral_spec::record::{Exit, GENERATION, Launch, Status};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::client::{Outcome, Pump};
@@ -24,7 +24,7 @@ use crate::log::Stream;
 use crate::peer::{Peer, Role};
 use crate::protocol::{ToClient, ToMonitor};
 use crate::records::{Directory, Durability, now_ns};
-use crate::supervise::{Supervisor, timespec};
+use crate::supervise::{Clients, Supervisor, timespec};
 use crate::{After, EXIT, Error, NOTES};
 
 /// How long the last output is waited for. All processes of the container are dead by then; only who got a pipe
@@ -54,12 +54,13 @@ pub struct Place {
 /// A container that has ended and holds nothing any more.
 pub struct Ended {
     pub exit: Exit,
-    pub peers: Vec<Peer>,
+    pub status: Status,
+    pub clients: Clients,
     pub run_dir: Directory,
 }
 
 impl Ended {
-    fn last_word(&self) -> ToClient<'static> {
+    pub fn last_word(&self) -> ToClient<'static> {
         ToClient::Exited { code: self.exit.code, oom_killed: self.exit.oom_killed }
     }
 }
@@ -93,15 +94,16 @@ pub fn end(mut supervisor: Supervisor) -> Ended {
         error: String::new(),
         started_ns,
         finished_ns,
+        restarts: status.restarts,
     };
-    Ended { exit, peers: clients.peers, run_dir }
+    Ended { exit, status, clients, run_dir }
 }
 
 /// Ends a monitor whose container has ended.
 pub fn finish(ended: Ended, place: Place, ending: &Ending) -> After {
     let last_word = ended.last_word();
-    let Ended { exit, peers, run_dir } = ended;
-    close(place, run_dir, peers, ending, (&exit, last_word))
+    let Ended { exit, clients, run_dir, .. } = ended;
+    close(place, run_dir, clients.peers, ending, (&exit, last_word))
 }
 
 /// Tells all who hear it, `pump` among them, that the container has ended: what the pump makes of it.
@@ -110,11 +112,11 @@ pub fn finish(ended: Ended, place: Place, ending: &Ending) -> After {
 /// The pump's.
 pub fn tell_the_end(mut ended: Ended, pump: &mut Pump<'_>) -> Result<Outcome, Error> {
     let last_word = ended.last_word();
-    tell(&mut ended.peers, last_word);
+    tell(&mut ended.clients.peers, last_word);
     let mut outcome = pump.act(std::iter::empty())?;
     while outcome.is_none() {
         let (sources, mut polled): (Vec<_>, Vec<_>) = pump.interests().unzip();
-        polled.extend(ended.peers.iter().filter(|peer| peer.is_blocked()).map(waiting));
+        polled.extend(ended.clients.peers.iter().filter(|peer| peer.is_blocked()).map(waiting));
         match poll(&mut polled, None) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(errno) => return Err(Error::Setup { act: "wait for our reader", source: errno.into() }),
@@ -122,14 +124,14 @@ pub fn tell_the_end(mut ended: Ended, pump: &mut Pump<'_>) -> Result<Outcome, Er
         let ready: Vec<_> =
             sources.into_iter().zip(&polled).filter(|(_, fd)| !fd.revents().is_empty()).collect();
         let ready: Vec<_> = ready.into_iter().map(|(source, _)| source).collect();
-        ended.peers.iter_mut().filter(|peer| peer.is_blocked()).for_each(Peer::flush);
+        ended.clients.peers.iter_mut().filter(|peer| peer.is_blocked()).for_each(Peer::flush);
         outcome = pump.act(ready.into_iter())?;
     }
-    see_off(ended.peers, false);
+    see_off(ended.clients.peers, false);
     outcome.ok_or(Error::MonitorGone)
 }
 
-fn tell(peers: &mut [Peer], last_word: ToClient<'_>) {
+pub fn tell(peers: &mut [Peer], last_word: ToClient<'_>) {
     peers.iter_mut().filter(|peer| peer.hears_the_end()).for_each(|peer| peer.send(last_word));
 }
 
@@ -138,7 +140,7 @@ fn waiting(peer: &Peer) -> PollFd<'_> {
 }
 
 /// Ends a monitor whose container never ran.
-pub fn fail(place: Place, run_dir: Directory, first: Option<Peer>, ending: &Ending, error: &Error) -> After {
+pub fn fail(place: Place, run_dir: Directory, peers: Vec<Peer>, ending: &Ending, error: &Error) -> After {
     let code = error.exit_code();
     let message = error.to_string();
     let exit = Exit {
@@ -149,9 +151,10 @@ pub fn fail(place: Place, run_dir: Directory, first: Option<Peer>, ending: &Endi
         error: message.clone(),
         started_ns: 0,
         finished_ns: now_ns(),
+        restarts: 0,
     };
     let last_word = ToClient::Failed { code, message: &message };
-    close(place, run_dir, first.into_iter().collect(), ending, (&exit, last_word))
+    close(place, run_dir, peers, ending, (&exit, last_word))
 }
 
 /// Writes the exit record, says the last word, and waits for those who have to hear it.
@@ -200,7 +203,7 @@ fn drain(supervisor: &mut Supervisor) {
 
 /// Waits until every client has taken what was sent to it, or has lost its patience; and with `remove` until the
 /// foreground client, who removes the container, is gone.
-fn see_off(mut peers: Vec<Peer>, remove: bool) {
+pub fn see_off(mut peers: Vec<Peer>, remove: bool) {
     loop {
         peers.retain(|peer| {
             !peer.is_gone() && (peer.is_blocked() || (remove && peer.role == Role::Foreground))

@@ -15,7 +15,8 @@ use crate::client::{AttachOptions, Client, Outcome, Pump};
 use crate::finish;
 use crate::peer::{Peer, Role};
 use crate::records::Directory;
-use crate::{Error, begin, log};
+use crate::supervise::Clients;
+use crate::{Error, begin, enter, log};
 
 /// What such a command has in its hands, the container's lock included.
 #[derive(Clone, Copy, Debug)]
@@ -42,14 +43,16 @@ pub fn run_here(here: Here<'_>, options: &AttachOptions) -> Result<Outcome, Erro
         .map_err(|errno| Error::Setup { act: "make a socket pair", source: errno.into() })?;
     let mut client = Client::from_fd(ours);
     let mut pump = Pump::new(&mut client, options)?;
-    let begun = match begin(&run_dir, launch) {
+    let stdin = launch.process.stdin || launch.process.tty;
+    let first = Peer::new(0, theirs, Role::Foreground, stdin);
+    let begun = enter::listen(&run_dir.path, &run_dir.fd)
+        .and_then(|listener| Ok((begin(&run_dir, launch, 0)?, Clients::new(listener, Some(first)))));
+    let (begun, clients) = match begun {
         Ok(begun) => begun,
         Err(error) => return Ok(Outcome::Failed { code: error.exit_code(), message: error.to_string() }),
     };
-    let stdin = launch.process.stdin || launch.process.tty;
-    let first = Peer::new(0, theirs, Role::Foreground, stdin);
     let log = log::Writer::new(data_dir, launch.log.clone());
-    let mut supervisor = begun.supervisor(Some(first), log, run_dir);
+    let mut supervisor = begun.supervisor(clients, log, run_dir);
     let served = supervisor.serve(Some(&mut pump));
     if !matches!(served, Ok(None)) {
         supervisor.kill();

@@ -33,6 +33,7 @@ pub mod log;
 mod peer;
 pub mod protocol;
 mod records;
+mod restart;
 mod streams;
 mod supervise;
 
@@ -62,6 +63,8 @@ const LOCK: &str = "lock";
 const STATUS: &str = "status.json";
 /// `record::Exit`, among the container's records.
 const EXIT: &str = "exit.json";
+/// A mark among the container's records: somebody has stopped it, and it is not started again.
+const STOPPED: &str = "stopped";
 /// What failed without stopping anything, for people; in the run directory.
 const NOTES: &str = "monitor.log";
 
@@ -118,21 +121,42 @@ pub fn run(invocation: &Invocation) -> After {
     if let Some(first) = &mut first {
         first.stdin = launch.process.stdin || launch.process.tty;
     }
-    let ending = Ending::of(&launch);
-    let begun = match begin(&run_dir, &launch) {
-        Ok(begun) => begun,
-        Err(error) => return finish::fail(place, run_dir, first, &ending, &error),
-    };
-    let log = log::Writer::new(&invocation.data_dir, launch.log.clone());
-    // A launch is mostly its seccomp program: kilobytes that nobody needs any more.
-    drop(launch);
-    let mut supervisor = begun.supervisor(first, log, run_dir);
-    if let Err(error) = supervisor.serve(None) {
-        supervisor.run_dir.note(NOTES, &error.to_string());
-        // Without a loop there is nobody to serve it; the end is the same as a killed monitor's.
-        supervisor.kill();
+    match enter::listen(&run_dir.path, &run_dir.fd) {
+        Ok(listener) => lives(invocation, place, launch, (Clients::new(listener, first), run_dir)),
+        Err(error) => finish::fail(place, run_dir, first.into_iter().collect(), &Ending::of(&launch), &error),
     }
-    finish::finish(finish::end(supervisor), place, &ending)
+}
+
+/// From the first start of a container to its last end: mostly one life, more with a restart policy.
+fn lives(
+    invocation: &Invocation,
+    place: Place,
+    mut launch: Launch,
+    (mut clients, mut run_dir): (Clients, Directory),
+) -> After {
+    let ending = Ending::of(&launch);
+    let mut backoff = restart::Backoff::default();
+    loop {
+        let begun = match begin(&run_dir, &launch, backoff.restarts) {
+            Ok(begun) => begun,
+            Err(error) => return finish::fail(place, run_dir, clients.peers, &ending, &error),
+        };
+        let log = log::Writer::new(&invocation.data_dir, launch.log.clone());
+        // A launch is mostly its seccomp program: kilobytes that nobody needs while the container runs.
+        drop(launch);
+        let mut supervisor = begun.supervisor(clients, log, run_dir);
+        if let Err(error) = supervisor.serve(None) {
+            supervisor.run_dir.note(NOTES, &error.to_string());
+            // Without a loop there is nobody to serve it; the end is the same as a killed monitor's.
+            supervisor.kill();
+        }
+        let mut ended = finish::end(supervisor);
+        match restart::again(&mut ended, &place, &ending, &mut backoff) {
+            Some(next) => launch = next,
+            None => return finish::finish(ended, place, &ending),
+        }
+        (clients, run_dir) = (ended.clients, ended.run_dir);
+    }
 }
 
 /// Becomes the one process that is responsible for this container.
@@ -150,21 +174,18 @@ struct Begun {
     running: Running,
     streams: Streams,
     status: Status,
-    listener: OwnedFd,
 }
 
 impl Begun {
     /// Tells the first client that the program runs, and takes over.
-    fn supervisor(self, first: Option<Peer>, log: log::Writer, run_dir: Directory) -> Supervisor {
-        let Self { running, streams, status, listener } = self;
-        let mut clients = Clients::new(listener, first);
+    fn supervisor(self, mut clients: Clients, log: log::Writer, run_dir: Directory) -> Supervisor {
+        let Self { running, streams, status } = self;
         clients.tell(ToClient::Started { pid: status.init.pid });
         Supervisor { running, streams, clients, log, status, run_dir, lost: None }
     }
 }
 
-fn begin(run_dir: &Directory, launch: &Launch) -> Result<Begun, Error> {
-    let listener = enter::listen(&run_dir.path, &run_dir.fd)?;
+fn begin(run_dir: &Directory, launch: &Launch, restarts: u32) -> Result<Begun, Error> {
     let monitor = corral_runtime::process_name(rustix::process::getpid().as_raw_nonzero().get())?;
     let (io, mut streams) = streams::open(launch)?;
     let mut created = corral_runtime::create(launch, io)?;
@@ -178,11 +199,13 @@ fn begin(run_dir: &Directory, launch: &Launch) -> Result<Begun, Error> {
         init: running.name(),
         started_ns: now_ns(),
         paused: false,
+        restarting: false,
+        restarts,
         cgroup2: running.cgroup().v2().map(Into::into),
         cgroup1: running.cgroup().v1().to_vec(),
     };
     match run_dir.put(STATUS, &status, Durability::None) {
-        Ok(()) => Ok(Begun { running, streams, status, listener }),
+        Ok(()) => Ok(Begun { running, streams, status }),
         Err(error) => {
             running.cleanup().iter().for_each(|error| run_dir.note(NOTES, &error.to_string()));
             Err(error)

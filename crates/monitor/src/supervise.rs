@@ -89,7 +89,7 @@ impl Clients {
         self.peers.iter_mut().filter(|peer| peer.listens()).for_each(|peer| peer.send(frame));
     }
 
-    fn accept(&mut self) {
+    pub fn accept(&mut self) {
         let flags = rustix::net::SocketFlags::CLOEXEC;
         // A client that left again is no event; the others stay in the queue.
         let Ok(socket) = rustix::net::accept_with(&self.listener, flags) else { return };

@@ -4,8 +4,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AbsPath, ByteSize, ContainerName, CpuCount, DeviceAccess, MountRequest, Resources, Settings, Signal,
-    UserSpec,
+    AbsPath, ByteSize, ContainerName, CpuCount, DeviceAccess, MountRequest, Resources, RestartPolicy,
+    Settings, Signal, UserSpec,
 };
 
 /// What the user asked a container to be: every flag parsed and valid by itself, image defaults and
@@ -42,6 +42,9 @@ pub struct ContainerSpec {
     pub interactive: bool,
     /// `--rm`.
     pub remove: bool,
+    /// `--restart`.
+    #[serde(default, skip_serializing_if = "RestartPolicy::is_no")]
+    pub restart: RestartPolicy,
     /// `--stop-signal`.
     pub stop_signal: Option<Signal>,
     /// `--stop-timeout`.

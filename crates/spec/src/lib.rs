@@ -18,6 +18,7 @@ mod mount;
 mod quantity;
 pub mod record;
 mod resources;
+mod restart;
 pub mod seccomp;
 mod settings;
 mod signal;
@@ -37,6 +38,7 @@ pub use resources::{
     BlockDevice, CgroupParent, DeviceAccess, DeviceKind, DeviceNumber, DeviceRule, DeviceWeight, HostDevice,
     IdList, ResourceError, Resources, Swap, Throttle, ThrottleKind,
 };
+pub use restart::{RestartError, RestartPolicy};
 pub use settings::{HostEntry, SettingError, Settings, Sysctl, is_host_name};
 pub use signal::{Signal, SignalError};
 pub use user::{UserError, UserPart, UserSpec};

@@ -15,7 +15,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AbsPath, ContainerId, HostDevice, NetworkMode, Resources, Signal, Sysctl, Ulimit, UserNamespace,
+    AbsPath, ContainerId, HostDevice, NetworkMode, Resources, RestartPolicy, Signal, Sysctl, Ulimit,
+    UserNamespace,
 };
 
 /// The version of all records written by this build.
@@ -67,6 +68,9 @@ pub struct Launch {
     pub stop_timeout_ms: u64,
     /// Whether the container disappears at its end.
     pub remove: bool,
+    /// Whether its monitor starts it again.
+    #[serde(default, skip_serializing_if = "RestartPolicy::is_no")]
+    pub restart: RestartPolicy,
 }
 
 /// What the container's own namespaces are told before its program starts.
@@ -261,6 +265,12 @@ pub struct Status {
     pub started_ns: u64,
     /// Whether the container is frozen.
     pub paused: bool,
+    /// It has ended and is to be started again: `exit.json` says how, `init` and the groups are those of the last run.
+    #[serde(default)]
+    pub restarting: bool,
+    /// How often its monitor has started it again.
+    #[serde(default)]
+    pub restarts: u32,
     /// The container's cgroup2 directory (`cgroup.kill`, `cgroup.freeze`), if the host has cgroup2.
     pub cgroup2: Option<PathBuf>,
     /// Its cgroup v1 directories, one a controller in use.
@@ -288,6 +298,9 @@ pub struct Exit {
     /// How many it killed so.
     #[serde(default)]
     pub oom_kills: u64,
+    /// How often its monitor had started it again.
+    #[serde(default)]
+    pub restarts: u32,
     /// Why it did not start, for people; empty if it did.
     pub error: String,
     /// Nanoseconds since the epoch; 0 if it never started.

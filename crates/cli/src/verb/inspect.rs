@@ -2,6 +2,7 @@ use std::collections::BTreeSet;
 
 use corral_engine::{Engine, State, View};
 use corral_image::Image;
+use corral_spec::RestartPolicy;
 use corral_spec::record::{Launch, Mount, MountKind};
 use corral_state::{ContainerRecord, Volume};
 use serde_json::{Value, json};
@@ -237,6 +238,7 @@ fn container(engine: &Engine, view: &View, size: bool) -> Result<Value, Failure>
             "StopSignal": launch.stop_signal.to_string(),
             "StopTimeout": launch.stop_timeout_ms / 1000,
         },
+        "RestartCount": restarts(&view.state),
         "HostConfig": host_config(record, &launch),
         "Mounts": launch.mounts.iter().filter_map(|part| mount(engine, part)).collect::<Vec<_>>(),
         "Corral": {
@@ -269,6 +271,7 @@ fn host_config(record: &ContainerRecord, launch: &Launch) -> Value {
         },
         "ReadonlyRootfs": launch.root.read_only,
         "AutoRemove": launch.remove,
+        "RestartPolicy": restart_policy(launch.restart),
         "Init": launch.process.init,
         "UsernsMode": if launch.ids.is_some() { "private" } else { "host" },
         "Dns": settings.dns,
@@ -290,6 +293,22 @@ fn host_config(record: &ContainerRecord, launch: &Launch) -> Value {
     config
 }
 
+fn restart_policy(policy: RestartPolicy) -> Value {
+    let most = match policy {
+        RestartPolicy::OnFailure(most) => most.unwrap_or(0),
+        _ => 0,
+    };
+    json!({ "Name": policy.name(), "MaximumRetryCount": most })
+}
+
+fn restarts(state: &State) -> u32 {
+    match state {
+        State::Exited(exit) => exit.restarts,
+        State::Running(status) | State::Paused(status) | State::Restarting(status, _) => status.restarts,
+        State::Created | State::Busy | State::Dead => 0,
+    }
+}
+
 fn pairs<'a>(
     pairs: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> std::collections::BTreeMap<&'a str, &'a str> {
@@ -306,14 +325,15 @@ fn cgroups(_: &Launch, view: &View) -> Value {
 fn state(state: &State) -> Value {
     let (pid, started) = state.status().map_or((0, 0), |status| (status.init.pid, status.started_ns));
     let exit = match state {
-        State::Exited(exit) => Some(exit),
+        State::Exited(exit) | State::Restarting(_, exit) => Some(exit),
         _ => None,
     };
     json!({
         "Status": state.as_str(),
-        "Running": state.status().is_some(),
+        // As with Docker, a container between two lives counts as running.
+        "Running": state.lives(),
         "Paused": matches!(state, State::Paused(_)),
-        "Restarting": false,
+        "Restarting": matches!(state, State::Restarting(..)),
         "OOMKilled": exit.is_some_and(|exit| exit.oom_killed),
         "OOMKills": exit.map_or(0, |exit| exit.oom_kills),
         "Dead": matches!(state, State::Dead),

@@ -1,4 +1,4 @@
-use super::{Act, VERBS, inspect, prune, system, volume, volume_list};
+use super::{Act, VERBS, boot, inspect, prune, system, volume, volume_list};
 use crate::app::Globals;
 use crate::failure::Failure;
 use crate::{Words, output};
@@ -62,7 +62,14 @@ const GROUPS: &[Group] = &[
         about: "Repair what killed commands left, and remove unused data",
         verbs: &["events", "info"],
         commands: &[
+            own(&["boot"], "Start the containers that restart with the host", boot::boot),
             own(&["df"], "Show disk usage", system::df),
+            own(&["halt"], "Stop all containers, those that restart with the host until it does", boot::halt),
+            own(
+                &["install"],
+                "Have systemd start containers at boot that restart with the host",
+                boot::install,
+            ),
             own(&["prune"], "Remove unused data", prune::system),
             own(&["repair"], "Find what killed processes left behind and clean it up", prune::repair),
         ],

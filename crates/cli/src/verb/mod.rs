@@ -1,6 +1,7 @@
 //! The verbs, one file a group. Each parses its own words and answers an exit code.
 
 mod attach;
+mod boot;
 mod containers;
 mod doctor;
 pub(crate) mod exec;

@@ -86,7 +86,7 @@ pub(super) fn ps(globals: &Globals, words: Words) -> Result<u8, Failure> {
     let limit = if flags.latest && flags.last == -1 { 1 } else { flags.last };
     let mut views = engine.list()?;
     if !flags.all && limit <= 0 && !filter.wants_all() {
-        views.retain(|view| view.state.status().is_some());
+        views.retain(|view| view.state.lives());
     }
     let mut kept = Vec::new();
     for view in views {
@@ -250,6 +250,9 @@ fn status(view: &View) -> String {
         State::Busy => "Starting".to_owned(),
         State::Running(status) => format!("Up {}", since_ns(status.started_ns)),
         State::Paused(status) => format!("Up {} (Paused)", since_ns(status.started_ns)),
+        State::Restarting(_, exit) => {
+            format!("Restarting ({}) {} ago", exit.code, since_ns(exit.finished_ns))
+        }
         State::Exited(exit) => format!("Exited ({}) {} ago", exit.code, since_ns(exit.finished_ns)),
         State::Dead => "Dead".to_owned(),
     };

@@ -57,7 +57,7 @@ pub(super) fn restart(globals: &Globals, words: Words) -> Result<u8, Failure> {
     })
 }
 
-fn start_again(engine: &Engine, id: &ContainerId) -> Result<(), Failure> {
+pub(super) fn start_again(engine: &Engine, id: &ContainerId) -> Result<(), Failure> {
     let mut client = Client::from_fd(engine.start(id)?.client);
     match client.beginning()? {
         Beginning::Started { .. } => Ok(client.detach()?),

@@ -1,10 +1,10 @@
 use corral_engine::{Engine, LimitChange};
 use corral_monitor::client::Client;
-use corral_spec::{ByteSize, CpuCount};
+use corral_spec::{ByteSize, CpuCount, RestartPolicy};
 
 use crate::Words;
 use crate::app::Globals;
-use crate::failure::{ENGINE, Failure};
+use crate::failure::Failure;
 use crate::limit_flags::BoundFlags;
 use crate::run_flags::pids_limit;
 
@@ -23,7 +23,7 @@ struct Flags {
     pids_limit: Option<i64>,
     /// Restart policy to apply when a container exits
     #[arg(long, value_name = "POLICY")]
-    restart: Option<String>,
+    restart: Option<RestartPolicy>,
     /// Containers
     #[arg(required = true)]
     containers: Vec<String>,
@@ -31,17 +31,12 @@ struct Flags {
 
 impl Flags {
     fn change(&self) -> Result<LimitChange, Failure> {
-        if self.restart.is_some() {
-            return Err(Failure::with_code(
-                ENGINE,
-                "--restart is known and not supported yet; leave it out or see docs/roadmap.md",
-            ));
-        }
         let (pids, pids_unlimited) = pids_limit(self.pids_limit)?;
         let mut change = LimitChange {
             memory: self.memory.map(|size| size.0).filter(|bytes| *bytes != 0),
             cpu_millis: self.cpus.map(CpuCount::millis),
             pids,
+            restart: self.restart,
             ..LimitChange::default()
         };
         self.bounds.fill(&mut change.more)?;
@@ -64,7 +59,7 @@ pub(super) fn update(globals: &Globals, words: Words) -> Result<u8, Failure> {
 fn update_one(engine: &Engine, name: &str, change: &LimitChange) -> Result<String, Failure> {
     let id = engine.find(name)?;
     let updating = engine.update(&id, change)?;
-    if updating.is_running() {
+    if updating.is_running() && updating.from != updating.to {
         let mut monitor = Client::connect(&engine.layout().run(&id))?;
         let cannot = |error| Failure::new(format!("Cannot update container {}: {error}", id.short()));
         monitor.limit(&updating.from, &updating.to).map_err(cannot)?;

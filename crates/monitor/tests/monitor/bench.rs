@@ -261,5 +261,6 @@ fn launch(dir: &Path, id: ContainerId, words: &[&str]) -> Launch {
         stop_signal: Signal::TERM,
         stop_timeout_ms: 1000,
         remove: false,
+        restart: corral_spec::RestartPolicy::No,
     }
 }

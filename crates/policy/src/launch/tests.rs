@@ -61,6 +61,7 @@ fn launch(profile: ProfileName) -> Launch {
         stop_signal: Signal::TERM,
         stop_timeout_ms: 10_000,
         remove: true,
+        restart: corral_spec::RestartPolicy::No,
     }
 }
 

@@ -245,6 +245,7 @@ fn launch(dir: &Path, id: ContainerId, words: &str) -> Launch {
         stop_signal: Signal::TERM,
         stop_timeout_ms: 1000,
         remove: true,
+        restart: corral_spec::RestartPolicy::No,
     }
 }
 

@@ -62,6 +62,8 @@ fn status(created: &Created) -> Status {
         init: created.name(),
         started_ns: 0,
         paused: false,
+        restarting: false,
+        restarts: 0,
         cgroup2: created.cgroup().v2().map(ToOwned::to_owned),
         cgroup1: created.cgroup().v1().to_vec(),
     }

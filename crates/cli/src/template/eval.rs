@@ -1,3 +1,4 @@
+use std::fmt;
 use std::rc::Rc;
 
 use super::ast::{Branch, Command, Node, Pipe, What, Word};
@@ -18,6 +19,34 @@ pub(super) struct Failed {
 
 type Done<T> = Result<T, Failed>;
 
+/// A piece of the template that is being evaluated.
+#[derive(Clone, Copy)]
+enum Piece<'t> {
+    Word(&'t Word),
+    Command(&'t Command),
+    Pipe(&'t Pipe),
+}
+
+impl Piece<'_> {
+    const fn at(self) -> usize {
+        match self {
+            Self::Word(word) => word.at,
+            Self::Command(command) => command.at,
+            Self::Pipe(pipe) => pipe.at,
+        }
+    }
+}
+
+impl fmt::Display for Piece<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Word(word) => word.fmt(f),
+            Self::Command(command) => command.fmt(f),
+            Self::Pipe(pipe) => pipe.fmt(f),
+        }
+    }
+}
+
 /// One run of a template over a value.
 pub(super) struct Run<'t> {
     /// Variables in scope and their values, innermost last.
@@ -27,6 +56,8 @@ pub(super) struct Run<'t> {
     /// Whether the column heads are printed: functions that change text leave them as they are.
     heads: bool,
     template: &'t Template,
+    /// What was looked at last: what Go names in an error.
+    last: Option<Piece<'t>>,
 }
 
 /// Where a body goes on.
@@ -35,10 +66,6 @@ enum Flow {
     On,
     Break,
     Continue,
-}
-
-fn failed<T>(at: usize, piece: &impl ToString, error: impl Into<String>) -> Done<T> {
-    Err(Failed { at, piece: piece.to_string(), error: error.into() })
 }
 
 impl<'t> Run<'t> {
@@ -50,11 +77,18 @@ impl<'t> Run<'t> {
             steps: 0,
             heads,
             template,
+            last: None,
         };
         run.body(data, &template.nodes).map(|_| run.out)
     }
 
-    fn body(&mut self, dot: &Value, nodes: &[Node]) -> Done<Flow> {
+    /// What is wrong with the piece that was looked at last.
+    fn failed<T>(&self, error: impl Into<String>) -> Done<T> {
+        let (at, piece) = self.last.map_or((0, String::new()), |piece| (piece.at(), piece.to_string()));
+        Err(Failed { at, piece, error: error.into() })
+    }
+
+    fn body(&mut self, dot: &Value, nodes: &'t [Node]) -> Done<Flow> {
         for node in nodes {
             let flow = match node {
                 Node::Text(text) => {
@@ -82,15 +116,16 @@ impl<'t> Run<'t> {
         Ok(Flow::On)
     }
 
-    fn step(&mut self, pipe: &Pipe) -> Done<()> {
+    fn step(&mut self, pipe: &'t Pipe) -> Done<()> {
         self.steps += 1;
         if self.out.len() > MAX_OUTPUT || self.steps > MAX_STEPS {
-            return failed(pipe.at, pipe, format!("output of more than {} MiB", MAX_OUTPUT >> 20));
+            self.last = Some(Piece::Pipe(pipe));
+            return self.failed(format!("output of more than {} MiB", MAX_OUTPUT >> 20));
         }
         Ok(())
     }
 
-    fn branch(&mut self, dot: &Value, branch: &Branch, inner: impl Fn(&Value) -> Value) -> Done<Flow> {
+    fn branch(&mut self, dot: &Value, branch: &'t Branch, inner: impl Fn(&Value) -> Value) -> Done<Flow> {
         let scope = self.variables.len();
         let value = self.pipe(dot, &branch.pipe)?;
         let flow = if value.is_true() {
@@ -102,7 +137,7 @@ impl<'t> Run<'t> {
         flow
     }
 
-    fn range(&mut self, dot: &Value, branch: &Branch) -> Done<Flow> {
+    fn range(&mut self, dot: &Value, branch: &'t Branch) -> Done<Flow> {
         let scope = self.variables.len();
         let value = self.pipe(dot, &branch.pipe)?;
         let items: Box<dyn Iterator<Item = (Value, Value)>> = match &value {
@@ -117,7 +152,7 @@ impl<'t> Run<'t> {
             other => {
                 let mut text = String::new();
                 other.print(&mut text);
-                return failed(branch.pipe.at, &branch.pipe, format!("range can't iterate over {text}"));
+                return self.failed(format!("range can't iterate over {text}"));
             }
         };
         let variables = &branch.pipe.variables;
@@ -145,7 +180,7 @@ impl<'t> Run<'t> {
     }
 
     /// Sets a variable of a range: its own, or one that was there before.
-    fn set(&mut self, scope: usize, branch: &Branch, name: &str, value: Value) {
+    fn set(&mut self, scope: usize, branch: &'t Branch, name: &str, value: Value) {
         let from = if branch.pipe.assigns { 0 } else { scope };
         match self.variables[from..].iter_mut().rev().find(|(known, _)| known == name) {
             Some((_, known)) => *known = value,
@@ -153,7 +188,8 @@ impl<'t> Run<'t> {
         }
     }
 
-    fn pipe(&mut self, dot: &Value, pipe: &Pipe) -> Done<Value> {
+    fn pipe(&mut self, dot: &Value, pipe: &'t Pipe) -> Done<Value> {
+        self.last = Some(Piece::Pipe(pipe));
         let mut last = None;
         for command in &pipe.commands {
             last = Some(self.command(dot, command, last.as_ref())?);
@@ -172,51 +208,60 @@ impl<'t> Run<'t> {
         Ok(value)
     }
 
-    fn command(&mut self, dot: &Value, command: &Command, last: Option<&Value>) -> Done<Value> {
+    fn command(&mut self, dot: &Value, command: &'t Command, last: Option<&Value>) -> Done<Value> {
         let first = &command.words[0];
         let has_arguments = command.words.len() > 1 || last.is_some();
         match &first.what {
-            What::Function(name) => self.call(dot, name, command, last),
-            What::Field(names) => self.fields(dot, names, command, dot.clone(), last),
+            What::Function(name) => {
+                self.last = Some(Piece::Word(first));
+                return self.invoke(dot, name, Piece::Command(command), &command.words[1..], last);
+            }
+            What::Field(names) => return self.fields(dot, names, command, dot.clone(), last),
             What::Variable(name, names) if !names.is_empty() => {
                 let value = self.variable(name);
-                self.fields(dot, names, command, value, last)
+                return self.fields(dot, names, command, value, last);
             }
             What::Chain(inner, names) => {
                 let value = self.word(dot, inner)?;
-                self.fields(dot, names, command, value, last)
+                return self.fields(dot, names, command, value, last);
             }
-            What::Nil => failed(first.at, first, "nil is not a command"),
-            _ if has_arguments => {
-                failed(first.at, first, format!("can't give argument to non-function {first}"))
-            }
-            _ => self.word(dot, first),
+            _ => {}
         }
+        if has_arguments {
+            self.last = Some(Piece::Word(first));
+            return self.failed(format!("can't give argument to non-function {first}"));
+        }
+        if matches!(first.what, What::Nil) {
+            self.last = Some(Piece::Word(first));
+            return self.failed("nil is not a command");
+        }
+        self.word(dot, first)
     }
 
     /// The value of a word that stands alone or is an argument.
-    fn word(&mut self, dot: &Value, word: &Word) -> Done<Value> {
-        let alone = |run: &mut Self, names: &[String], value: Value| {
-            names.iter().try_fold(value, |value, name| run.field(&value, name, word))
-        };
+    fn word(&mut self, dot: &Value, word: &'t Word) -> Done<Value> {
+        self.last = Some(Piece::Word(word));
         match &word.what {
             What::Dot => Ok(dot.clone()),
             What::Nil => Ok(Value::Nil),
             What::Bool(value) => Ok(Value::Bool(*value)),
             What::Number(_, value) => Ok(value.clone()),
             What::Text(_, text) => Ok(Value::from(text.as_str())),
-            What::Field(names) => alone(self, names, dot.clone()),
-            What::Variable(name, names) => {
-                let value = self.variable(name);
-                alone(self, names, value)
-            }
+            What::Field(names) => self.chain(dot.clone(), names),
+            What::Variable(name, names) => self.chain(self.variable(name), names),
             What::Pipe(pipe) => self.pipe(dot, pipe),
             What::Chain(inner, names) => {
                 let value = self.word(dot, inner)?;
-                alone(self, names, value)
+                self.last = Some(Piece::Word(word));
+                self.chain(value, names)
             }
-            What::Function(name) => self.invoke(dot, name, (word.at, word), &[], None),
+            What::Function(name) => self.invoke(dot, name, Piece::Word(word), &[], None),
         }
+    }
+
+    /// Fields one after another, without arguments.
+    fn chain(&self, value: Value, names: &[String]) -> Done<Value> {
+        names.iter().try_fold(value, |value, name| self.field(&value, name))
     }
 
     fn variable(&self, name: &str) -> Value {
@@ -232,70 +277,60 @@ impl<'t> Run<'t> {
     fn fields(
         &mut self,
         dot: &Value,
-        names: &[String],
-        command: &Command,
+        names: &'t [String],
+        command: &'t Command,
         mut value: Value,
         last: Option<&Value>,
     ) -> Done<Value> {
-        let word = &command.words[0];
+        self.last = Some(Piece::Word(&command.words[0]));
         let Some((end, names)) = names.split_last() else { return Ok(value) };
-        for name in names {
-            value = self.field(&value, name, word)?;
-        }
+        value = self.chain(value, names)?;
         let given = command.words.len() - 1 + usize::from(last.is_some());
         let object = match &value {
             Value::Object(object) if end == "Label" && has_labels(object) => object.clone(),
             Value::Object(object) if given > 0 && object.get(end).is_some() => {
-                let error = match object.kind {
+                return self.failed(match object.kind {
                     Kind::Row(..) => format!("wrong number of args for {end}: want 0 got {given}"),
                     _ => format!("{end} is not a method but has arguments"),
-                };
-                return failed(word.at, word, error);
+                });
             }
-            _ => return self.field(&value, end, word),
+            _ => return self.field(&value, end),
         };
         if given != 1 {
-            return failed(word.at, word, format!("wrong number of args for Label: want 1 got {given}"));
+            return self.failed(format!("wrong number of args for Label: want 1 got {given}"));
         }
         let key = match (command.words.get(1), last) {
             (Some(argument), _) => self.argument(dot, argument, Parameter::Text)?,
             (None, last) => last.cloned().unwrap_or(Value::Nothing),
         };
         let Value::Text(key) = key else {
-            let error = format!("wrong type for value; expected string; got {}", key.type_name());
-            return failed(command.at, command, error);
+            return self.failed(format!("wrong type for value; expected string; got {}", key.type_name()));
         };
         Ok(label(&object, &key))
     }
 
-    fn field(&self, value: &Value, name: &str, word: &Word) -> Done<Value> {
+    fn field(&self, value: &Value, name: &str) -> Done<Value> {
         let object = match value {
             Value::Nothing => return Ok(Value::Nothing),
             Value::Nil => {
-                return failed(word.at, word, format!("nil pointer evaluating interface {{}}.{name}"));
+                return self.failed(format!("nil pointer evaluating interface {{}}.{name}"));
             }
             Value::Object(object) => object,
             other => {
                 let kind = if self.template.document { "interface {}" } else { other.type_name() };
-                return failed(word.at, word, format!("can't evaluate field {name} in type {kind}"));
+                return self.failed(format!("can't evaluate field {name} in type {kind}"));
             }
         };
         match (object.get(name), &object.kind) {
             (Some(found), _) => Ok(found.clone()),
             // A key of a map that is asked for by a dot is nothing, whatever `index` would answer.
             (None, Kind::Map(_) | Kind::Head) => Ok(Value::Nothing),
-            (None, Kind::Struct) => failed(word.at, word, format!("map has no entry for key {name:?}")),
+            (None, Kind::Struct) => self.failed(format!("map has no entry for key {name:?}")),
             (None, Kind::Row(kind, _)) if name == "Label" => {
-                failed(word.at, word, format!("wrong number of args for Label: want 1 got 0 in type {kind}"))
+                self.failed(format!("wrong number of args for Label: want 1 got 0 in type {kind}"))
             }
-            (None, Kind::Row(kind, _)) => {
-                failed(word.at, word, format!("can't evaluate field {name} in type {kind}"))
-            }
+            (None, Kind::Row(kind, _)) => self.failed(format!("can't evaluate field {name} in type {kind}")),
         }
-    }
-
-    fn call(&mut self, dot: &Value, name: &str, command: &Command, last: Option<&Value>) -> Done<Value> {
-        self.invoke(dot, name, (command.at, command), &command.words[1..], last)
     }
 
     /// Calls a function: `whole` is what its own errors point at.
@@ -303,16 +338,15 @@ impl<'t> Run<'t> {
         &mut self,
         dot: &Value,
         name: &str,
-        whole: (usize, &dyn std::fmt::Display),
-        words: &[Word],
+        whole: Piece<'t>,
+        words: &'t [Word],
         last: Option<&Value>,
     ) -> Done<Value> {
-        let (at, piece) = whole;
         let given = words.len() + usize::from(last.is_some());
         let signature = functions::signature(name);
         if let Err(wanted) = signature.takes(given) {
             let error = format!("wrong number of args for {name}: want {wanted} got {given}");
-            return failed(at, &name, error);
+            return self.failed(error);
         }
         if name == "and" || name == "or" {
             return self.either(dot, name == "or", words, last);
@@ -323,7 +357,7 @@ impl<'t> Run<'t> {
         }
         if let Some(last) = last {
             if let Some(error) = signature.parameter(words.len()).refuses(last) {
-                return failed(at, &piece, error);
+                return self.failed(error);
             }
             arguments.push(last.clone());
         }
@@ -331,11 +365,13 @@ impl<'t> Run<'t> {
             // `split` and `join` have the head first, like the others.
             return Ok(arguments.swap_remove(0));
         }
-        functions::call(name, &arguments)
-            .or_else(|error| failed(at, &piece, format!("error calling {name}: {error}")))
+        functions::call(name, &arguments).or_else(|error| {
+            self.last = Some(whole);
+            self.failed(format!("error calling {name}: {error}"))
+        })
     }
 
-    fn argument(&mut self, dot: &Value, word: &Word, parameter: Parameter) -> Done<Value> {
+    fn argument(&mut self, dot: &Value, word: &'t Word, parameter: Parameter) -> Done<Value> {
         let value = self.word(dot, word)?;
         let error = match (&word.what, parameter) {
             (What::Nil, Parameter::Text | Parameter::Int | Parameter::Texts) => {
@@ -349,13 +385,13 @@ impl<'t> Run<'t> {
             _ => parameter.refuses(&value),
         };
         match error {
-            Some(error) => failed(word.at, word, error),
+            Some(error) => self.failed(error),
             None => Ok(value),
         }
     }
 
     /// `and` and `or` look no further than they must.
-    fn either(&mut self, dot: &Value, or: bool, words: &[Word], last: Option<&Value>) -> Done<Value> {
+    fn either(&mut self, dot: &Value, or: bool, words: &'t [Word], last: Option<&Value>) -> Done<Value> {
         let mut value = Value::Nothing;
         for word in words {
             value = self.word(dot, word)?;

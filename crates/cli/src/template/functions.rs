@@ -189,7 +189,7 @@ fn text(name: &str, arguments: &[Value]) -> Result<Value, String> {
         }
         ("truncate", [Value::Text(text), Value::Int(length)]) => {
             let Ok(length) = usize::try_from(*length) else {
-                return Err(format!("slice bounds out of range [:{length}]"));
+                return Err(format!("runtime error: slice bounds out of range [:{length}]"));
             };
             // A character that is cut is left out.
             let whole = (0..=length.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
@@ -214,16 +214,36 @@ fn title(text: &str) -> String {
     out
 }
 
-/// Values of basic types; of others the reason why they are not compared.
+/// Go's basic kinds.
+#[derive(PartialEq, Eq)]
+enum Basic {
+    Bool,
+    Int,
+    Float,
+    Text,
+    /// A list, a map, a struct, or nothing.
+    None,
+}
+
+fn basic(value: &Value) -> Basic {
+    match value {
+        Value::Bool(_) => Basic::Bool,
+        Value::Int(_) => Basic::Int,
+        Value::Float(_) => Basic::Float,
+        Value::Text(_) => Basic::Text,
+        _ => Basic::None,
+    }
+}
+
+/// The order of two values of one basic kind that has an order.
 fn compare(a: &Value, b: &Value) -> Result<Option<Ordering>, String> {
     match (a, b) {
         (Value::Int(a), Value::Int(b)) => Ok(Some(a.cmp(b))),
         (Value::Float(a), Value::Float(b)) => Ok(a.partial_cmp(b)),
         (Value::Text(a), Value::Text(b)) => Ok(Some(a.cmp(b))),
-        (
-            Value::Int(_) | Value::Float(_) | Value::Text(_),
-            Value::Int(_) | Value::Float(_) | Value::Text(_),
-        ) => Err("incompatible types for comparison".into()),
+        _ if basic(a) != Basic::None && basic(b) != Basic::None && basic(a) != basic(b) => {
+            Err("incompatible types for comparison".into())
+        }
         _ => Err("invalid type for comparison".into()),
     }
 }
@@ -233,9 +253,12 @@ fn equal(a: &Value, b: &Value) -> Result<bool, String> {
     match (a, b) {
         (a, b) if nothing(a) || nothing(b) => Ok(nothing(a) && nothing(b)),
         (Value::Bool(a), Value::Bool(b)) => Ok(a == b),
-        (Value::List(_) | Value::Object(_), _) => Err(format!("non-comparable type {}", described(a))),
-        (_, Value::List(_) | Value::Object(_)) => Err(format!("non-comparable type {}", described(b))),
-        (Value::Bool(_), _) | (_, Value::Bool(_)) => Err("incompatible types for comparison".into()),
+        (a, b) if basic(a) != basic(b) => Err("incompatible types for comparison".into()),
+        (Value::List(_) | Value::Object(_), _) => {
+            let (shown, other) = (described(a), described(b));
+            let (kind, other_kind) = (a.type_name(), b.type_name());
+            Err(format!("non-comparable types {shown}: {kind}, {other_kind}: {other}"))
+        }
         _ => Ok(compare(a, b)? == Some(Ordering::Equal)),
     }
 }
@@ -243,7 +266,7 @@ fn equal(a: &Value, b: &Value) -> Result<bool, String> {
 fn described(value: &Value) -> String {
     let mut text = String::new();
     value.print(&mut text);
-    format!("{text}: {}", value.type_name())
+    text
 }
 
 fn len(value: &Value) -> Result<usize, String> {

@@ -79,11 +79,7 @@ impl Template {
             let before = &self.text[..failed.at];
             let line = 1 + before.matches('\n').count();
             let column = failed.at - before.rfind('\n').map_or(0, |newline| newline + 1);
-            let mut piece = failed.piece;
-            if piece.len() > 20 {
-                piece = format!("{}...", piece.chars().take(20).collect::<String>());
-            }
-            let name = self.name;
+            let (name, piece) = (self.name, failed.piece);
             format!("template: {name}:{line}:{column}: executing {name:?} at <{piece}>: {}", failed.error)
         })
     }

@@ -29,6 +29,7 @@ mod volume_list;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::error::ContextKind;
 use clap::{Args, FromArgMatches};
 
 use crate::app::Globals;
@@ -204,7 +205,31 @@ pub(crate) fn parse<T: Args + FromArgMatches>(
     parse_words(verb, words).map(Some).or_else(|error| answer(verb, &error).map(|()| None))
 }
 
-fn parse_words<T: Args + FromArgMatches>(verb: &'static str, words: Words) -> Result<T, clap::Error> {
+/// Docker's flags without a value take `=true` and `=false` too. The parser does not, and what is asked for that seldom
+/// is not to cost every start: what it complains of is written as it reads it, and read again.
+fn parse_words<T: Args + FromArgMatches>(verb: &'static str, mut words: Words) -> Result<T, clap::Error> {
+    loop {
+        let error = match parse_plain(verb, &words) {
+            Err(error) if error.kind() == clap::error::ErrorKind::TooManyValues => error,
+            parsed => return parsed,
+        };
+        let context = |kind| match error.get(kind) {
+            Some(clap::error::ContextValue::String(text)) => Some(text.as_str()),
+            _ => None,
+        };
+        let (flag, value) = (context(ContextKind::InvalidArg), context(ContextKind::InvalidValue));
+        let (Some(flag), Some(value)) = (flag, value) else { return Err(error) };
+        let typed = format!("{flag}={value}");
+        let Some(at) = words.iter().position(|word| *word == *typed) else { return Err(error) };
+        match value {
+            "true" | "True" | "TRUE" | "t" | "T" | "1" => words[at] = flag.into(),
+            "false" | "False" | "FALSE" | "f" | "F" | "0" => drop(words.remove(at)),
+            _ => return Err(error),
+        }
+    }
+}
+
+fn parse_plain<T: Args + FromArgMatches>(verb: &'static str, words: &Words) -> Result<T, clap::Error> {
     let about = VERBS.iter().find(|(name, ..)| *name == verb).map(|(_, about, _)| *about);
     let about = about.or_else(|| manage::about(verb)).unwrap_or_default();
     let command = clap::Command::new(verb)
@@ -224,7 +249,7 @@ fn answer(verb: &str, error: &clap::Error) -> Result<(), Failure> {
         return output::print(&text);
     }
     if error.kind() == clap::error::ErrorKind::UnknownArgument
-        && let Some(clap::error::ContextValue::String(flag)) = error.get(clap::error::ContextKind::InvalidArg)
+        && let Some(clap::error::ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
         && flag.starts_with('-')
     {
         return Err(unsupported::refusal(verb, flag));

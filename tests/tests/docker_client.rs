@@ -19,6 +19,19 @@ fn lacks_docker(test: &str) -> bool {
     lacks
 }
 
+/// Whether the client is of today. Debian 12's, of 2020, knows less and sorts no labels: what it prints otherwise is not
+/// held against it.
+fn is_recent(test: &str) -> bool {
+    let said = Command::new("docker").arg("--version").output().expect("docker runs");
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let major = said.split_whitespace().find_map(|word| word.split_once('.')?.0.parse::<u32>().ok());
+    let recent = major.is_some_and(|major| major >= 25);
+    if !recent {
+        println!("SKIP: docker_client::{test}: in part, docker's client is older than version 25");
+    }
+    recent
+}
+
 /// Verbs of Docker's that are ours too, their words apart by spaces.
 const VERBS: &[&str] = &[
     "attach",
@@ -113,7 +126,8 @@ fn each_flag_of_dockers_is_there_or_refused_by_name() {
         let words: Vec<&str> = verb.split(' ').collect();
         let help = Command::new("docker").args(&words).arg("--help").output().expect("docker runs");
         assert!(help.status.success(), "docker {verb} --help");
-        let ours = flags(&corral.ok(&[&words[..], &["--help"]].concat()));
+        let told = corral.ok(&[&words[..], &["--help"]].concat());
+        let ours = flags(&told);
         for (short, long) in flags(&String::from_utf8_lossy(&help.stdout)) {
             compared += 1;
             let there = ours.iter().find(|(_, known)| *known == long);
@@ -121,6 +135,10 @@ fn each_flag_of_dockers_is_there_or_refused_by_name() {
                 (Some((known, _)), _) if short.is_none() || *known == short => {}
                 (Some(_), _) => {
                     panic!("{verb}: --{long} lacks its short form -{}", short.unwrap_or_default())
+                }
+                (None, _) if told.contains(&format!("--{long}]")) => {
+                    let said = corral.say(&[&words[..], &[&format!("--{long}=7"), "word", "word"]].concat());
+                    assert!(!said.err.contains("unknown flag"), "{verb}: an alias: {said:?}");
                 }
                 (None, _) => {
                     let typed = short.iter().map(|short| format!("-{short}")).chain([format!("--{long}")]);
@@ -287,6 +305,7 @@ fn listings_are_dockers_to_the_byte() {
     }
     let corral = world();
     let engine = Engine::start(&corral, vec![("/containers/json", listed(&corral).to_string())]);
+    let recent = is_recent("listings_are_dockers_to_the_byte");
     for format in [
         "table",
         "table {{.ID}}\\t{{.Names}}\\t{{.Label \"com.example.my-key\"}}",
@@ -300,6 +319,9 @@ fn listings_are_dockers_to_the_byte() {
         "no template",
         "{{.Names}}\\t{{- /* nothing */ -}} {{$x := .State}}{{$x}}",
     ] {
+        if !recent && (format == "raw" || format.contains(".Labels")) {
+            continue;
+        }
         for more in [&["-a"][..], &["-a", "--no-trunc"]] {
             let words = [&["ps"], more, &["--format", format]].concat();
             let (ours, theirs) = (corral.say(&words), engine.docker(&words));
@@ -351,6 +373,7 @@ fn documents_are_read_as_docker_reads_them() {
     let list = corral.ok(&["inspect", "--format", "json", "web"]);
     let document = list.trim_end().trim_start_matches('[').trim_end_matches(']').to_owned();
     let engine = Engine::start(&corral, vec![("/containers/web/json", document)]);
+    let recent = is_recent("documents_are_read_as_docker_reads_them");
     for template in [
         "{{.Name}} {{.State.Status}} {{.State.Running}} {{.State.Pid}} {{.State.ExitCode}}",
         "{{.Config.Labels}} {{json .Config.Labels}} {{.Config.Labels.tier}} {{.Config.Labels.nothing}}",
@@ -384,6 +407,9 @@ fn documents_are_read_as_docker_reads_them() {
         "",
         "json",
     ] {
+        if !recent && template == "json" {
+            continue;
+        }
         let words = ["inspect", "--format", template, "web"];
         let (ours, theirs) = (corral.say(&words), engine.docker(&words));
         assert_eq!(
@@ -418,6 +444,7 @@ fn images_and_volumes_are_listed_as_docker_lists_them() {
         ("/volumes/data", volume[0].to_string()),
     ];
     let engine = Engine::start(&corral, answers);
+    let recent = is_recent("images_and_volumes_are_listed_as_docker_lists_them");
     for words in [
         &["images", "--format", "table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.Size}}"][..],
         &["images", "--digests", "--format", "table {{.Repository}}\t{{.Digest}}"],
@@ -432,6 +459,9 @@ fn images_and_volumes_are_listed_as_docker_lists_them() {
         &["volume", "inspect", "data"],
         &["volume", "inspect", "-f", "{{.Name}} {{.Mountpoint}} {{json .Options}} {{.Driver}}", "data"],
     ] {
+        if !recent && words.iter().any(|word| word.contains(".VirtualSize")) {
+            continue;
+        }
         let (ours, theirs) = (corral.say(words), engine.docker(words));
         let sorted = |text: &str| {
             // Docker's order of the names of one image changes from call to call.
@@ -494,6 +524,7 @@ fn prunings_ask_as_docker_asks() {
     }
     let corral = Corral::empty();
     let engine = Engine::start(&corral, Vec::new());
+    let recent = is_recent("prunings_ask_as_docker_asks");
     for words in [
         &["container", "prune"][..],
         &["image", "prune"],
@@ -504,9 +535,14 @@ fn prunings_ask_as_docker_asks() {
         &["system", "prune", "--all", "--volumes"],
         &["system", "prune", "--filter", "until=24h", "--filter", "label=b", "--filter", "label=a"],
     ] {
+        if !recent && ["volume", "system"].contains(&words[0]) {
+            continue;
+        }
         let (ours, theirs) = (corral.say(words), engine.docker(words));
-        // Where nobody answers, the client's own version decides how it ends; what it asks is what counts.
-        assert_eq!(ours.out.trim_end(), theirs.out.trim_end(), "{words:?}: {theirs:?}");
+        // Where nobody answers, the client's version decides how it ends; what it asks is what counts.
+        let asked = |text: &str| text.split_once("[y/N]").map(|(asked, _)| asked.to_owned());
+        assert!(asked(&ours.out).is_some(), "{words:?}: {ours:?}");
+        assert_eq!(asked(&ours.out), asked(&theirs.out), "{words:?}: {theirs:?}");
         assert_eq!(ours.code, 0, "{words:?}: {ours:?}");
     }
 }

@@ -51,6 +51,8 @@ const OTHERS: &[(&str, &[Flag])] = &[
     ("rmi", &[("no-prune", None), ("platform", None)]),
     ("save", &[("platform", None)]),
     ("start", &[("checkpoint", None), ("checkpoint-dir", None)]),
+    // Of clients of 2020.
+    ("version", &[("kubeconfig", None)]),
     (
         "volume create",
         &[

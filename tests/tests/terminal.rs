@@ -52,3 +52,27 @@ fn what_a_container_writes_does_not_command_the_terminal() {
     let plain = corral.say(&["run", "--rm", "busybox", "sh", "-c", attack]);
     assert!(plain.out.contains("\x1b]52;"), "data stays as it is: {plain:?}");
 }
+
+#[test]
+fn what_a_label_says_does_not_command_the_terminal() {
+    let corral = Corral::new();
+    let label = "x=a\u{1b}]52;c;ZXZpbA==\u{7}b";
+    corral.ok(&["create", "--name", "evil", "-l", label, "busybox", "true"]);
+    for words in [
+        "ps -a --format '{{.Labels}}'",
+        "ps -a --format '{{.Label `x`}}'",
+        "ps -a --format json",
+        "inspect evil",
+        "inspect -f '{{.Config.Labels.x}}' evil",
+        "inspect -f '{{range .Config.Labels.x}}{{end}}' evil",
+    ] {
+        let said = on_a_terminal(&corral, words);
+        assert!(!said.out.contains('\u{1b}') && !said.out.contains('\u{7}'), "{words}: {said:?}");
+        assert!(said.out.contains("52;c;"), "{words}: {said:?}");
+    }
+    assert_eq!(
+        corral.ok(&["ps", "-a", "--format", "{{.Labels}}"]),
+        format!("{label}\n"),
+        "data stay as they are"
+    );
+}

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use crate::layout::RECORD;
 use crate::{ContainerLock, Error, Layout, Life};
 
-/// What a container is: written once at its creation, last of all its files, so that a container exists
-/// exactly when its record does.
+/// What a container is: written at its creation, last of all its files, so that a container exists exactly when its
+/// record does. Only a rename changes it, in its place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContainerRecord {
     /// [`corral_spec::record::GENERATION`] of the writer.

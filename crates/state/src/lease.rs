@@ -1,6 +1,7 @@
+use std::collections::HashMap;
 use std::io::ErrorKind as Io;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use corral_spec::{ContainerId, ContainerName};
 
@@ -101,19 +102,22 @@ impl Layout {
     /// [`Error::Io`] when the directories cannot be read or written.
     pub fn collect_leases(&self) -> Result<usize, Error> {
         let mut collected = 0;
-        for (kind, dir) in [IDS, NAMES].iter().flat_map(|kind| self.leases(kind).map(|dir| (kind, dir))) {
+        let mut names: HashMap<ContainerId, Vec<PathBuf>> = HashMap::new();
+        for (kind, dir) in [IDS, NAMES].iter().flat_map(|kind| self.leases(kind).map(|dir| (*kind, dir))) {
             for entry in std::fs::read_dir(&dir).map_err(Error::io("read directory", &dir))? {
-                let entry = entry.map_err(Error::io("read directory", &dir))?;
-                let path = entry.path();
-                let stale = match (holder(&path), entry.file_name().to_str()) {
-                    (Some(id), _) if !self.is_there(&id) => true,
-                    (Some(id), Some(name)) => *kind == NAMES && self.is_half_renamed(name, &id),
-                    _ => true,
-                };
-                if stale {
-                    collected += usize::from(remove(&path)?);
+                let path = entry.map_err(Error::io("read directory", &dir))?.path();
+                match holder(&path) {
+                    Some(id) if self.is_there(&id) && kind == NAMES => {
+                        names.entry(id).or_default().push(path)
+                    }
+                    Some(id) if self.is_there(&id) => {}
+                    _ => collected += usize::from(remove(&path)?),
                 }
             }
+        }
+        // Two names are those of a rename that goes on, or of one that was killed.
+        for (id, paths) in names.iter().filter(|(_, paths)| paths.len() > 1) {
+            collected += self.collect_half_renamed(id, paths)?;
         }
         Ok(collected)
     }
@@ -165,7 +169,7 @@ fn holder(path: &Path) -> Option<ContainerId> {
 }
 
 /// Removes a lease; false if it was gone.
-fn remove(path: &Path) -> Result<bool, Error> {
+pub(crate) fn remove(path: &Path) -> Result<bool, Error> {
     match std::fs::remove_file(path) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == Io::NotFound => Ok(false),

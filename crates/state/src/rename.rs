@@ -1,4 +1,5 @@
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use corral_spec::{ContainerId, ContainerName};
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, RenameFlags, flock, fsync, openat, renameat_with};
@@ -20,7 +21,10 @@ impl Layout {
         let _turn = self.naming()?;
         let Some(old) = self.container_record(id)? else { return Ok(false) };
         let life = self.life(id);
-        self.lease_name(name, id, life)?;
+        // A rename that was killed may have leased it already.
+        if old.name == *name || self.by_name(name.as_str()).as_ref() != Some(id) {
+            self.lease_name(name, id, life)?;
+        }
         let new = ContainerRecord { name: name.clone(), ..old.clone() };
         match self.exchange_record(id, life, &new) {
             Ok(true) => self.release_name(&old.name, id).map(|()| true),
@@ -71,12 +75,17 @@ impl Layout {
             .map_err(|errno| Error::io("lock", &self.root().join(NAMES))(errno.into()))
     }
 
-    /// Whether a lease of a name is one that a killed rename left: its container goes by another. False while
+    /// Removes the leases of names that a killed rename left: those that the container does not go by. None while
     /// somebody renames.
-    pub(crate) fn is_half_renamed(&self, name: &str, id: &ContainerId) -> bool {
-        let Ok(_turn) = self.lock_names(FlockOperation::NonBlockingLockExclusive) else { return false };
+    pub(crate) fn collect_half_renamed(&self, id: &ContainerId, leases: &[PathBuf]) -> Result<usize, Error> {
+        let Ok(_turn) = self.lock_names(FlockOperation::NonBlockingLockExclusive) else { return Ok(0) };
         // A container that is being made has no record yet, and keeps its name.
-        matches!(self.container_record(id), Ok(Some(record)) if record.name.as_str() != name)
+        let Some(record) = self.container_record(id)? else { return Ok(0) };
+        let mut collected = 0;
+        for path in leases.iter().filter(|path| path.file_name() != Some(record.name.as_str().as_ref())) {
+            collected += usize::from(crate::lease::remove(path)?);
+        }
+        Ok(collected)
     }
 
     fn lock_names(&self, how: FlockOperation) -> Result<OwnedFd, Errno> {
@@ -149,8 +158,10 @@ mod tests {
         layout.lease_name(&name("www"), &web, Life::Lasting).expect("free");
         assert_eq!(layout.collect_leases().expect("collected"), 1);
         assert_eq!((layout.by_name("web"), layout.by_name("www")), (Some(web.clone()), None));
-        // Killed after it: the old name is.
+        // Or the same is asked for again.
+        layout.lease_name(&name("www"), &web, Life::Lasting).expect("free");
         layout.rename_container(&web, &name("www")).expect("renamed");
+        // Killed after it: the old name is.
         layout.lease_name(&name("web"), &web, Life::Lasting).expect("free");
         assert_eq!(layout.collect_leases().expect("collected"), 1);
         assert_eq!((layout.by_name("web"), layout.by_name("www")), (None, Some(web)));

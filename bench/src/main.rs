@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod binary;
+mod detached;
 mod exec;
 mod figure;
 mod fixture;
@@ -26,6 +27,7 @@ mod peers;
 mod release;
 mod start;
 mod syscalls;
+mod throughput;
 
 use std::process::ExitCode;
 
@@ -40,6 +42,8 @@ type Benchmark = (&'static str, &'static str, fn(&Fixture, usize) -> Result<Vec<
 const BENCHMARKS: &[Benchmark] = &[
     ("start", "run --rm of a static true against the floor and the peers", start::run),
     ("syscalls", "system calls of the same, by process", syscalls::run),
+    ("detached", "run -d of a static true against the floor, and stop", detached::run),
+    ("throughput", "a hundred containers, eight at a time, against the floor", throughput::run),
     ("exec", "exec into a running container against nsenter", exec::run),
     ("monitor", "memory of the monitors of idle containers", monitor::run),
     ("binary", "size and start of the binary", binary::run),

@@ -22,11 +22,10 @@ pub struct Contestant {
 
 /// The floor on disk and on tmpfs, corral, and the peers that are installed.
 pub fn contestants(fixture: &Fixture) -> Result<Vec<Contestant>> {
-    let disk = fixture.scratch.join("scratch").display().to_string();
     let memory = "/dev/shm/corral-bench";
     fs::create_dir_all(memory)?;
     let mut all = vec![
-        contestant("floor", floor(fixture, &disk), "upper directory on disk"),
+        floor_on_disk(fixture),
         contestant("floor (tmpfs)", floor(fixture, memory), "upper directory in memory"),
         corral(fixture),
     ];
@@ -60,6 +59,12 @@ fn without_cgroup2() -> Vec<String> {
     }
     let script = format!("umount {hybrid} && exec \"$@\"");
     ["unshare", "--mount", "sh", "-c", &script, "sh"].map(str::to_owned).to_vec()
+}
+
+/// The floor with its upper directory on disk.
+pub fn floor_on_disk(fixture: &Fixture) -> Contestant {
+    let disk = fixture.scratch.join("scratch").display().to_string();
+    contestant("floor", floor(fixture, &disk), "upper directory on disk")
 }
 
 fn floor(fixture: &Fixture, scratch: &str) -> Vec<String> {

@@ -122,6 +122,39 @@ fn only_the_streams_that_were_named() {
     assert!(said.code == 125 && said.err.contains("cannot specify both --attach and --detach"), "{said:?}");
 }
 
+/// A profile that allows all that the built-in one denies for the test, and denies one call that it allows.
+#[test]
+fn a_seccomp_profile_takes_the_place_of_the_built_in_filter() {
+    let corral = Corral::new();
+    let profile = corral.dir().join("profile.json");
+    let names = "accept access arch_prctl brk capget capset chdir clone close dup dup2 execve exit exit_group fcntl \
+                 fstat futex getcwd getdents64 getegid geteuid getgid getpid getppid getrandom getuid ioctl lseek \
+                 lstat mmap mprotect munmap newfstatat open openat pipe poll prctl pread64 read readlink rseq \
+                 rt_sigaction rt_sigprocmask rt_sigreturn set_robust_list set_tid_address setgid setuid stat uname \
+                 unshare vfork wait4 write writev prlimit64 readlinkat";
+    let names: Vec<String> = names.split_whitespace().map(|name| format!("{name:?}")).collect();
+    let text = format!(
+        r#"{{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":38,
+            "syscalls":[{{"names":[{}],"action":"SCMP_ACT_ALLOW"}}]}}"#,
+        names.join(",")
+    );
+    std::fs::write(&profile, text).expect("written");
+    let option = format!("seccomp={}", profile.display());
+    let flags = ["--security-opt", option.as_str()];
+    let said = run(&corral, &flags, &["mkdir", "/x"]);
+    assert!(
+        said.code == 1 && said.err.contains("Function not implemented"),
+        "mkdir is not on the list: {said:?}"
+    );
+    assert_eq!(run(&corral, &[], &["mkdir", "/x"]).code, 0);
+    assert_eq!(run(&corral, &flags, &["unshare", "-U", "true"]).code, 0, "unshare is");
+    assert_ne!(run(&corral, &[], &["unshare", "-U", "true"]).code, 0, "the built-in filter denies it");
+    corral.ok(&["create", "--name", "marked", flags[0], flags[1], "busybox", "true"]);
+    assert!(corral.ok(&["ps", "-a"]).contains("[seccomp=file]"));
+    let said = run(&corral, &["--profile", "agent", "-u", "1", flags[0], flags[1]], &["true"]);
+    assert!(said.code == 125 && said.err.contains("agent.seccomp"), "{said:?}");
+}
+
 #[test]
 fn a_container_without_shared_memory() {
     let corral = Corral::new();
@@ -141,7 +174,9 @@ fn what_is_known_and_not_there_is_refused_by_name() {
     refused(&["--ipc", "container:x"], "--ipc container:x");
     refused(&["--uts", "host"], "--uts host");
     refused(&["--cgroupns", "host"], "--cgroupns host");
-    refused(&["--security-opt", "seccomp=unconfined"], "seccomp=unconfined is known and not supported");
+    refused(&["--security-opt", "seccomp=unconfined"], "launch.seccomp");
+    refused(&["--security-opt", "seccomp=/no/such"], "opening seccomp profile (/no/such) failed");
+    refused(&["--security-opt", "seccomp=/etc/passwd"], "no profile in Docker's format");
     refused(&["--security-opt", "apparmor=x"], "apparmor=x is known and not supported");
     refused(&["--security-opt", "no-new-privileges=false"], "launch.no-new-privileges");
     refused(&["--pull", "always"], "there are no registries");

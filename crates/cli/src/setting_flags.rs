@@ -95,7 +95,7 @@ fn argument(flag: &str, value: &str, why: impl std::fmt::Display) -> Failure {
 impl SettingFlags {
     pub(crate) fn fill(&self, spec: &mut ContainerSpec) -> Result<(), Failure> {
         self.check_modes()?;
-        self.check_security()?;
+        let seccomp = self.seccomp()?;
         let mut labels = Vec::new();
         for file in &self.label_file {
             let text = std::fs::read_to_string(file)
@@ -125,6 +125,7 @@ impl SettingFlags {
             sysctls: parse(&self.sysctl)?,
             annotations: self.annotation.iter().map(|text| pair(text)).collect(),
             no_shm: self.ipc.as_deref() == Some("none"),
+            seccomp,
         };
         Ok(())
     }
@@ -149,26 +150,40 @@ impl SettingFlags {
         Ok(())
     }
 
-    fn check_security(&self) -> Result<(), Failure> {
+    /// The text of a seccomp profile; every other option is what holds anyway, or refused.
+    fn seccomp(&self) -> Result<Option<String>, Failure> {
+        let mut profile = None;
         for option in &self.security_opt {
-            match option.as_str() {
-                "no-new-privileges" | "no-new-privileges=true" | "no-new-privileges:true" => {}
-                "seccomp=builtin" | "seccomp:builtin" => {}
-                "no-new-privileges=false" | "no-new-privileges:false" => {
+            let (name, value) = option.split_once(['=', ':']).unwrap_or((option, ""));
+            match (name, value) {
+                ("no-new-privileges", "" | "true") => {}
+                ("no-new-privileges", "false") => {
                     return Err(bad(format!(
                         "--security-opt {option}: setuid programs could gain privilege (rule \
                          launch.no-new-privileges); no flag allows it"
                     )));
                 }
+                ("seccomp", "builtin") => profile = None,
+                ("seccomp", "unconfined") => {
+                    return Err(bad(format!(
+                        "--security-opt {option}: the container would run without a system call filter (rule \
+                         launch.seccomp); name a profile that allows what it needs: --security-opt seccomp=FILE"
+                    )));
+                }
+                ("seccomp", file) if !file.is_empty() => {
+                    let text = std::fs::read_to_string(file)
+                        .map_err(|error| bad(format!("opening seccomp profile ({file}) failed: {error}")))?;
+                    profile = Some(text);
+                }
                 _ => {
                     return Err(bad(format!(
-                        "--security-opt {option} is known and not supported yet; there are no-new-privileges and \
-                         seccomp=builtin, which hold in every container"
+                        "--security-opt {option} is known and not supported yet; there are no-new-privileges, \
+                         seccomp=builtin and seccomp=FILE"
                     )));
                 }
             }
         }
-        Ok(())
+        Ok(profile)
     }
 
     /// What is asked of the image before anything is made.

@@ -93,6 +93,7 @@ impl Engine {
             lowers,
             data_dir: self.layout().container(&id),
             run_dir: self.layout().run(&id),
+            kernel: spec.settings.seccomp.as_ref().map(|_| host::kernel()).unwrap_or_default(),
             max_files: host::max_files(),
             // Only what shares the host's network can use its name servers.
             resolv_conf: (spec.network == Some(NetworkMode::Host)).then(host::resolv_conf),

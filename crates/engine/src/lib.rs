@@ -33,6 +33,7 @@ mod host;
 mod info;
 mod limits;
 mod name;
+mod own_seccomp;
 mod plan;
 mod prune;
 mod remove;

@@ -16,7 +16,7 @@ use corral_spec::{
 use corral_state::{ID_RANGE, IdSlot};
 
 use crate::exec::set;
-use crate::{Error, etc, limits};
+use crate::{Error, etc, limits, own_seccomp};
 
 /// What the plan needs to know of the world.
 pub(crate) struct Facts<'a> {
@@ -38,6 +38,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) data_dir: PathBuf,
     /// The container's run directory.
     pub(crate) run_dir: PathBuf,
+    /// The kernel's release, where a seccomp profile of the user's asks for it.
+    pub(crate) kernel: String,
     /// The caller's hard limit of open files.
     pub(crate) max_files: u64,
     /// The host's resolv.conf.
@@ -95,7 +97,8 @@ pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, 
         confinement: Confinement {
             capabilities: capabilities.numbers(),
             no_new_privileges: profile.no_new_privileges,
-            seccomp: Some(filter(&profile, capabilities)?),
+            seccomp: Some(filter(facts, spec, &profile, capabilities)?),
+            own_seccomp: spec.settings.seccomp.is_some(),
             userns: spec.userns,
         },
         log: LOG,
@@ -109,12 +112,17 @@ pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, 
 }
 
 fn filter(
+    facts: &Facts<'_>,
+    spec: &ContainerSpec,
     profile: &Profile,
     capabilities: CapabilitySet,
 ) -> Result<Vec<corral_spec::record::BpfInstruction>, Error> {
     let arch = seccomp::Arch::NATIVE.ok_or_else(|| {
         Error::Invalid(format!("no system call table for this processor ({})", std::env::consts::ARCH))
     })?;
+    if let Some(text) = &spec.settings.seccomp {
+        return own_seccomp::program(text, capabilities, &facts.kernel, arch);
+    }
     seccomp::compile(&profile.syscalls(capabilities), arch).map_err(|error| Error::Invalid(error.to_string()))
 }
 
@@ -317,6 +325,7 @@ mod tests {
             lowers: vec!["/layers/a".into()],
             binds: spec.mounts.iter().map(|_| None).collect(),
             host_devices: Vec::new(),
+            kernel: String::new(),
             data_dir: "/root/c".into(),
             run_dir: "/run/c".into(),
             max_files: 4096,

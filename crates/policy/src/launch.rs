@@ -196,6 +196,13 @@ fn judge_agent(profile: &Profile, launch: &Launch) -> Result<(), Denial> {
             format!("{standard} --cap-add {granted}"),
         ));
     }
+    if launch.confinement.own_seccomp {
+        return Err(Denial::new(
+            "agent.seccomp",
+            "an agent has the system call filter of its profile, and this launch brings another",
+            format!("{standard} --security-opt seccomp=FILE"),
+        ));
+    }
     if launch.network == NetworkMode::Host {
         return Err(Denial::new(
             "agent.network",

@@ -29,6 +29,7 @@ mod launch;
 mod narrow;
 mod profile;
 mod request;
+mod seccomp_file;
 mod syscalls;
 
 pub use capability::{Capability, CapabilityError, CapabilitySet};
@@ -37,3 +38,4 @@ pub use launch::judge_launch;
 pub use narrow::effective_profile;
 pub use profile::{DefaultLimits, Profile, Tmpfs, confinement};
 pub use request::{Request, Requests, judge};
+pub use seccomp_file::{SeccompFile, SeccompFileError, SeccompHost};

@@ -234,6 +234,9 @@ pub struct Confinement {
     pub no_new_privileges: bool,
     /// The seccomp filter as classic BPF, none for an explicitly unconfined container.
     pub seccomp: Option<Vec<BpfInstruction>>,
+    /// Whether the filter is the user's own, in place of the profile's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_seccomp: bool,
     /// Marks a weaker mode in listings.
     pub userns: UserNamespace,
 }

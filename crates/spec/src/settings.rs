@@ -28,6 +28,8 @@ pub struct Settings {
     pub annotations: Vec<(String, String)>,
     /// `--ipc none`: no shared memory at /dev/shm.
     pub no_shm: bool,
+    /// `--security-opt seccomp=FILE`: the profile's text, in place of the built-in filter.
+    pub seccomp: Option<String>,
 }
 
 impl Settings {

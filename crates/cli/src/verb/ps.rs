@@ -234,6 +234,9 @@ fn weaker(view: &View) -> Vec<&'static str> {
     if !spec.limits.devices.is_empty() || !spec.limits.more.device_rules.is_empty() {
         modes.push("device");
     }
+    if spec.settings.seccomp.is_some() {
+        modes.push("seccomp=file");
+    }
     if spec.limits.more.pids_unlimited {
         modes.push("pids=unlimited");
     }

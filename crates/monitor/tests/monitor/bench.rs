@@ -255,6 +255,7 @@ fn launch(dir: &Path, id: ContainerId, words: &[&str]) -> Launch {
             capabilities: vec![],
             no_new_privileges: true,
             seccomp: None,
+            own_seccomp: false,
             userns: UserNamespace::Private,
         },
         log: Log { max_size: 16 << 20, max_files: 3 },

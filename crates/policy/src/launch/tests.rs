@@ -55,6 +55,7 @@ fn launch(profile: ProfileName) -> Launch {
             capabilities: profile.capabilities.numbers(),
             no_new_privileges: true,
             seccomp: Some(vec![BpfInstruction(6, 0, 0, 0)]),
+            own_seccomp: false,
             userns: UserNamespace::Private,
         },
         log: Log { max_size: 0, max_files: 0 },
@@ -112,6 +113,10 @@ fn some_rules_hold_in_every_profile() {
         let mount = |expect: &str, mount: Mount| check(profile, expect, |l| l.mounts.push(mount.clone()));
         check(profile, "launch.no-new-privileges", |l| l.confinement.no_new_privileges = false);
         check(profile, "launch.seccomp", |l| l.confinement.seccomp = None);
+        check(profile, "launch.sysctl", |l| {
+            l.network = NetworkMode::Host;
+            l.kernel.sysctls = vec!["net.core.somaxconn=1".parse().expect("a sysctl")];
+        });
         check(profile, "launch.seccomp", |l| l.confinement.seccomp = Some(Vec::new()));
         check(profile, "launch.capabilities", |l| l.confinement.capabilities.push(63));
         check(profile, "launch.userns", |l| l.ids = None);
@@ -160,7 +165,8 @@ fn an_agent_is_held_to_its_profile() {
     type Change = dyn Fn(&mut Launch);
     let agent = |expect: &str, change: &Change| check(ProfileName::Agent, expect, change);
     let standard = |change: &Change| check(ProfileName::Standard, "fine", change);
-    let wide: [(&str, &Change); 13] = [
+    let wide: [(&str, &Change); 14] = [
+        ("agent.seccomp", &|l| l.confinement.own_seccomp = true),
         ("agent.devices", &|l| grant(l, "/dev/kvm")),
         ("agent.devices", &|l| l.cgroup.more.devices_enforced = true),
         ("agent.limits", &|l| l.process.oom_score_adj = Some(-1)),

@@ -239,6 +239,7 @@ fn launch(dir: &Path, id: ContainerId, words: &str) -> Launch {
             capabilities: vec![0, 1, 3, 4, 5, 6, 7, 10],
             no_new_privileges: true,
             seccomp: None,
+            own_seccomp: false,
             userns: UserNamespace::Private,
         },
         log: Log { max_size: 0, max_files: 0 },

@@ -34,7 +34,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Error, kernel_file};
 use bound::Bound;
-use hierarchy::Hierarchies;
+use hierarchy::{Hierarchies, Place};
 
 pub use update::Update;
 pub use usage::Usage;
@@ -78,19 +78,25 @@ impl ControlGroup {
         let own = Hierarchies::detect()?;
         let offered = offered(&own);
         let parent = limits.more.cgroup_parent.as_ref();
-        let below = parent.map(|parent| plan::below_parent(&own, parent)).transpose()?;
-        let found = below.as_ref().unwrap_or(&own);
-        let split = plan::split(found, &offered, Bound::of(limits));
-        let mut groups = plan::v1_groups(found, &split.v1, name)?;
+        let found = plan::v1_below(&own, parent)?;
+        let split = plan::split(&found, &offered, Bound::of(limits));
+        let mut groups = plan::v1_groups(&found, &split.v1, name)?;
         let v1 = groups.iter().map(|group| group.dir.clone()).collect();
         let mut memory = groups.iter().find(|group| group.bounds_memory()).map(|group| group.dir.clone());
-        if below.is_some() {
-            make_parents(&own, found, &groups)?;
+        if parent.is_some() {
+            make_v1_parents(&own, &groups)?;
         }
         let mut v2 = None;
-        if let Some(place) = &found.v2 {
+        if let Some(place) = &own.v2 {
             let controllers: Vec<_> = split.v2.iter().filter_map(|bound| bound.v2_controller()).collect();
-            let dir = plan::v2_parent(place, &controllers, below.is_some())?.join(name);
+            let mut above = plan::v2_parent(place, &controllers, false)?;
+            if let Some(parent) = parent {
+                let place = Place { mount: place.mount.clone(), own: above.clone() };
+                let named = plan::below(&place, parent)?;
+                apply::make_parents(&above, &named.own)?;
+                above = plan::v2_parent(&named, &controllers, true)?;
+            }
+            let dir = above.join(name);
             v2 = Some(dir.clone());
             let group = plan::v2_group(dir, &split.v2)?;
             memory = memory.or_else(|| group.bounds_memory().then(|| group.dir.clone()));
@@ -244,11 +250,8 @@ impl ControlGroup {
     }
 }
 
-/// Makes the groups of a named parent in the hierarchies that are used. They stay: they are not the container's.
-fn make_parents(own: &Hierarchies, found: &Hierarchies, groups: &[plan::Group]) -> Result<(), Error> {
-    if let (Some(own), Some(named)) = (&own.v2, &found.v2) {
-        apply::make_parents(&own.own, &named.own)?;
-    }
+/// Makes the groups of a named parent in the v1 hierarchies that are used. They stay: they are not the container's.
+fn make_v1_parents(own: &Hierarchies, groups: &[plan::Group]) -> Result<(), Error> {
     for group in groups {
         let Some(parent) = group.dir.parent() else { continue };
         let place = own.v1.iter().map(|(_, place)| place).find(|place| parent.starts_with(&place.mount));

@@ -31,16 +31,17 @@ impl Group {
     }
 }
 
-/// The caller's places, or those below them that `--cgroup-parent` names.
-pub(super) fn below_parent(found: &Hierarchies, parent: &CgroupParent) -> Result<Hierarchies, Error> {
-    let v2 = found.v2.as_ref().map(|place| below(place, parent)).transpose()?;
+/// The caller's v1 places, or those below them that `--cgroup-parent` names. On cgroup2 it counts from where the
+/// container would be without it, which is found first.
+pub(super) fn v1_below(found: &Hierarchies, parent: Option<&CgroupParent>) -> Result<Hierarchies, Error> {
+    let Some(parent) = parent else { return Ok(found.clone()) };
     let v1 = found.v1.iter().map(|(names, place)| Ok((names.clone(), below(place, parent)?)));
-    Ok(Hierarchies { v2, v1: v1.collect::<Result<_, Error>>()? })
+    Ok(Hierarchies { v2: found.v2.clone(), v1: v1.collect::<Result<_, Error>>()? })
 }
 
 /// An absolute name counts from the hierarchy's root, but only at or below the caller's own group: elsewhere the
 /// container would escape the limits that the caller is under.
-fn below(place: &Place, parent: &CgroupParent) -> Result<Place, Error> {
+pub(super) fn below(place: &Place, parent: &CgroupParent) -> Result<Place, Error> {
     let name = parent.as_str();
     let own = match name.strip_prefix('/') {
         None => place.own.join(name),
@@ -293,9 +294,11 @@ mod tests {
             v1: vec![(vec!["pids".into()], place("/pids", "/pids"))],
         };
         let check = |parent: &str| {
-            let below = below_parent(&found, &parent.parse().unwrap()).ok()?;
+            let parent = parent.parse().unwrap();
+            let v1 = v1_below(&found, Some(&parent)).ok()?;
+            let v2 = below(found.v2.as_ref()?, &parent).ok()?;
             let show = |place: &Place| place.own.display().to_string();
-            Some((show(below.v2.as_ref()?), show(below.v1("pids")?)))
+            Some((show(&v2), show(v1.v1("pids")?)))
         };
         assert_eq!(check("a/b"), Some(("/cg/own/a/b".into(), "/pids/a/b".into())));
         assert_eq!(check("/own/a"), Some(("/cg/own/a".into(), "/pids/own/a".into())));

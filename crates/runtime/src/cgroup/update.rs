@@ -50,8 +50,7 @@ impl ControlGroup {
     pub fn plan_update(&self, from: &Cgroup, to: &Cgroup) -> Result<Update, Error> {
         let own = Hierarchies::detect()?;
         let offered = offered(&own);
-        let parent = to.more.cgroup_parent.as_ref();
-        let found = parent.map_or(Ok(own.clone()), |parent| plan::below_parent(&own, parent))?;
+        let found = plan::v1_below(&own, to.more.cgroup_parent.as_ref())?;
         let is_device = |bound: &Bound<'_>| matches!(bound, Bound::Devices(_));
         let wanted = Bound::of(to).into_iter().filter(|bound| !is_device(bound)).collect();
         let before = Bound::of(from);

@@ -180,6 +180,10 @@ fn an_unbounded_number_of_tasks_is_a_mode_with_a_name() {
     assert!(listing.contains("[pids=unlimited]"), "{listing}");
     corral.ok(&["update", "--pids-limit", "50", "open"]);
     assert_eq!(control(&corral, "open", &["pids.max"]), "50");
+    assert!(!corral.ok(&["ps"]).contains("unlimited"), "the mark follows the bound");
+    corral.ok(&["update", "--pids-limit", "-1", "open"]);
+    assert_eq!(control(&corral, "open", &["pids.max"]), "max");
+    assert!(corral.ok(&["ps"]).contains("[pids=unlimited]"));
 }
 
 #[test]

@@ -167,7 +167,7 @@ impl Cells<'_> {
             ("RunningFor", created.into()),
             ("Ports", "".into()),
             ("State", view.state.as_str().into()),
-            ("Status", status(view).into()),
+            ("Status", status(view, launch.as_ref()).into()),
             ("Size", sizes(size).into()),
             ("Labels", text(&joined.join(","))),
             ("Mounts", text(&mounts.join(","))),
@@ -175,7 +175,7 @@ impl Cells<'_> {
             ("Networks", launch.as_ref().map_or("", network).into()),
             ("Platform", Value::Nil),
             ("Profile", record.profile.as_str().into()),
-            ("Weaker", weaker(view).join(",").into()),
+            ("Weaker", weaker(view, launch.as_ref()).join(",").into()),
         ];
         let labels = labels.into_iter();
         let labels = labels.map(|(key, value)| (key, if self.clean { harmless(&value) } else { value }));
@@ -219,7 +219,7 @@ pub(super) const fn network(launch: &Launch) -> &'static str {
 }
 
 /// Modes that the user named and that weaken the confinement: marked in every listing.
-fn weaker(view: &View) -> Vec<&'static str> {
+fn weaker(view: &View, launch: Option<&Launch>) -> Vec<&'static str> {
     let spec = &view.record.spec;
     let mut modes = Vec::new();
     if spec.userns == UserNamespace::Host {
@@ -237,7 +237,8 @@ fn weaker(view: &View) -> Vec<&'static str> {
     if spec.settings.seccomp.is_some() {
         modes.push("seccomp=file");
     }
-    if spec.limits.more.pids_unlimited {
+    // An update changes the bounds in the launch, not what was asked at first.
+    if launch.is_some_and(|launch| launch.cgroup.more.pids_unlimited) {
         modes.push("pids=unlimited");
     }
     if spec.limits.more.oom_kill_disable {
@@ -247,7 +248,7 @@ fn weaker(view: &View) -> Vec<&'static str> {
 }
 
 /// Docker's words, and the weaker modes in brackets.
-fn status(view: &View) -> String {
+fn status(view: &View, launch: Option<&Launch>) -> String {
     let mut text = match &view.state {
         State::Created => "Created".to_owned(),
         State::Busy => "Starting".to_owned(),
@@ -259,7 +260,7 @@ fn status(view: &View) -> String {
         State::Exited(exit) => format!("Exited ({}) {} ago", exit.code, since_ns(exit.finished_ns)),
         State::Dead => "Dead".to_owned(),
     };
-    let weaker = weaker(view);
+    let weaker = weaker(view, launch);
     if !weaker.is_empty() {
         text.push_str(&format!(" [{}]", weaker.join(", ")));
     }

@@ -215,3 +215,39 @@ fn an_ended_container_is_seen_as_ended_while_it_is_collected() {
     collector.wait().expect("ended");
     assert_eq!((&state["Status"], &state["ExitCode"]), (&"exited".into(), &3.into()));
 }
+
+/// An update makes groups that the container did not have. Whenever its monitor dies, the next command finds them.
+#[test]
+fn a_monitor_that_dies_during_an_update_leaves_no_group() {
+    let corral = Corral::new();
+    for delay in [0, 1, 2, 4, 6, 10, 20] {
+        let id = corral.ok(&["run", "-d", "busybox", "sleep", "1000"]);
+        let id = id.trim();
+        let words = ["update", "--cpus", "0.5", "--cpuset-cpus", "0", "--pids-limit", "20", id];
+        let mut update = corral.spawn(&words);
+        std::thread::sleep(Duration::from_millis(delay));
+        kill(monitor(&corral, id));
+        update.wait().expect("update ends");
+        corral.ok(&["system", "repair"]);
+        assert_eq!(groups(id), 0, "after {delay} ms");
+        corral.ok(&["rm", id]);
+    }
+    nothing_is_left(&corral);
+}
+
+#[test]
+fn an_update_that_is_killed_can_be_done_again() {
+    let corral = Corral::new();
+    let id = corral.ok(&["run", "-d", "busybox", "sleep", "1000"]);
+    let id = id.trim();
+    for delay in [0, 1, 2, 4, 8] {
+        let mut update = corral.spawn(&["update", "--cpus", "0.5", "--pids-limit", "20", id]);
+        std::thread::sleep(Duration::from_millis(delay));
+        update.kill().expect("killed");
+        update.wait().expect("update ends");
+    }
+    corral.ok(&["update", "--cpus", "0.5", "--pids-limit", "20", id]);
+    let config = &corral.inspect(id)["HostConfig"];
+    assert_eq!((&config["NanoCpus"], &config["PidsLimit"]), (&500_000_000.into(), &20.into()));
+    assert_eq!(corral.ok(&["exec", id, "echo", "runs"]), "runs\n", "nobody was left frozen");
+}

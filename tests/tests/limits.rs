@@ -289,6 +289,12 @@ fn an_update_that_is_refused_changes_nothing() {
     refused(&["--restart", "sometimes"], "unknown policy 'sometimes'");
     refused(&["--cpuset-cpus", "4095", "--pids-limit", "9"], "Requested CPUs are not available");
     assert_eq!(control(&corral, "web", &["pids.max"]), "4096", "what was done before is undone");
+    // Also what had no bound before: the group is there for the shares, and the bandwidth was the kernel's default.
+    corral.ok(&["update", "-c", "512", "web"]);
+    let bandwidth = || control(&corral, "web", &["cpu.cfs_quota_us", "cpu.max"]);
+    let open = bandwidth();
+    let said = corral.say(&["update", "--cpus", "0.5", "--cpuset-cpus", "4095", "web"]);
+    assert_eq!((said.code, bandwidth()), (1, open), "{}", said.err);
     for group in groups(&corral, "web") {
         assert!(!group.join("cpuset.cpus").exists() || is_v2("cpuset"), "{}", group.display());
     }

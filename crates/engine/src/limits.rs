@@ -149,9 +149,13 @@ pub struct LimitChange {
 impl LimitChange {
     /// Whether nothing is asked.
     pub fn is_empty(&self) -> bool {
-        let Self { memory, cpu_millis, pids, more, restart } = self;
-        let bounds = memory.is_some() || cpu_millis.is_some() || pids.is_some() || !more.is_empty();
-        !bounds && restart.is_none()
+        !self.has_bounds() && self.restart.is_none()
+    }
+
+    /// Whether any bound is asked.
+    pub(crate) fn has_bounds(&self) -> bool {
+        let Self { memory, cpu_millis, pids, more, restart: _ } = self;
+        memory.is_some() || cpu_millis.is_some() || pids.is_some() || !more.is_empty()
     }
 
     /// The bounds after it.

@@ -11,10 +11,10 @@ use crate::{Engine, Error, State};
 pub struct Updating<'e> {
     engine: &'e Engine,
     id: ContainerId,
-    /// What the record says now.
-    pub from: Cgroup,
-    /// What it shall be.
+    /// What shall hold.
     pub to: Cgroup,
+    /// Whether any bound was asked for.
+    bounds: bool,
     restart: Option<RestartPolicy>,
     /// Held where it does not run: nobody starts it with the old bounds meanwhile. None says that someone must put the
     /// new ones in force before they are recorded.
@@ -53,14 +53,13 @@ impl Engine {
                 "restart policy cannot be updated because AutoRemove is enabled for the container".into(),
             ));
         }
-        let from = std::mem::take(&mut launch.cgroup);
-        launch.cgroup = change.merge(&from)?;
+        launch.cgroup = change.merge(&launch.cgroup)?;
         corral_policy::judge_launch(view.record.profile, &launch)?;
         Ok(Updating {
             engine: self,
             id: id.clone(),
-            from,
             to: launch.cgroup,
+            bounds: change.has_bounds(),
             restart: change.restart,
             lock,
             _turn: turn,
@@ -85,8 +84,8 @@ impl Engine {
 
 impl Updating<'_> {
     /// Whether someone must put `to` in force before it is recorded.
-    pub fn is_running(&self) -> bool {
-        self.lock.is_none()
+    pub fn is_for_the_monitor(&self) -> bool {
+        self.bounds && self.lock.is_none()
     }
 
     /// Writes down what holds from now on, by one rename: the next start uses it, `inspect` shows it.

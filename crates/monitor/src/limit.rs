@@ -7,18 +7,18 @@ use crate::Error;
 use crate::records::Durability;
 use crate::supervise::Supervisor;
 
-/// The two sets of bounds in a client's frame.
-pub fn bounds(bytes: &[u8]) -> Result<(Cgroup, Cgroup), Error> {
+/// The bounds in a client's frame.
+pub fn bounds(bytes: &[u8]) -> Result<Cgroup, Error> {
     serde_json::from_slice(bytes)
         .map_err(|error| Error::Refused(format!("these bounds do not parse: {error}")))
 }
 
 impl Supervisor {
-    /// Puts `to` in force instead of `from`. A new group stands in the status before it is made: a monitor that dies
+    /// Puts other bounds in force. A new group stands in the status before it is made: a monitor that dies
     /// in between leaves nothing that the next command does not find.
-    pub fn set_bounds(&mut self, from: &Cgroup, to: &Cgroup) -> Result<(), Error> {
+    pub fn set_bounds(&mut self, to: &Cgroup) -> Result<(), Error> {
         let group = self.running.cgroup_mut();
-        let update = group.plan_update(from, to)?;
+        let update = group.plan_update(to)?;
         let before = self.status.cgroup1.clone();
         let new: Vec<_> = update.groups().cloned().collect();
         if new.is_empty() {

@@ -110,7 +110,7 @@ pub enum ToMonitor<'a> {
     Unpause,
     /// Tell me its end, and nothing before.
     Wait,
-    /// Put other bounds in force: two `record::Cgroup` in an array as JSON, the old and the new.
+    /// Put other bounds in force: a `record::Cgroup` as JSON.
     Limit(&'a [u8]),
 }
 
@@ -366,7 +366,7 @@ mod tests {
             ToMonitor::Pause,
             ToMonitor::Unpause,
             ToMonitor::Wait,
-            ToMonitor::Limit(b"[]"),
+            ToMonitor::Limit(b"{}"),
         ]
     }
 

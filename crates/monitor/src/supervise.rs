@@ -264,8 +264,7 @@ impl Supervisor {
             ToMonitor::Pause => self.pause(at, true),
             ToMonitor::Unpause => self.pause(at, false),
             ToMonitor::Limit(bytes) => {
-                let bounds = crate::limit::bounds(bytes);
-                let answer = bounds.and_then(|(from, to)| self.set_bounds(&from, &to));
+                let answer = crate::limit::bounds(bytes).and_then(|to| self.set_bounds(&to));
                 self.answer(at, answer);
             }
         }

@@ -59,10 +59,10 @@ pub(super) fn update(globals: &Globals, words: Words) -> Result<u8, Failure> {
 fn update_one(engine: &Engine, name: &str, change: &LimitChange) -> Result<String, Failure> {
     let id = engine.find(name)?;
     let updating = engine.update(&id, change)?;
-    if updating.is_running() && updating.from != updating.to {
+    if updating.is_for_the_monitor() {
         let mut monitor = Client::connect(&engine.layout().run(&id))?;
         let cannot = |error| Failure::new(format!("Cannot update container {}: {error}", id.short()));
-        monitor.limit(&updating.from, &updating.to).map_err(cannot)?;
+        monitor.limit(&updating.to).map_err(cannot)?;
     }
     updating.record()?;
     Ok(name.to_owned())

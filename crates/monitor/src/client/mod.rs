@@ -144,12 +144,12 @@ impl Client {
         self.request(ToMonitor::Unpause)
     }
 
-    /// Puts other bounds in force, and returns once they hold. `from` is what a failure goes back to.
+    /// Puts other bounds in force, and returns once they hold.
     ///
     /// # Errors
     /// [`Error::Refused`] with the reason; the old bounds hold then.
-    pub fn limit(&mut self, from: &Cgroup, to: &Cgroup) -> Result<(), Error> {
-        let bytes = serde_json::to_vec(&(from, to)).unwrap_or_default();
+    pub fn limit(&mut self, to: &Cgroup) -> Result<(), Error> {
+        let bytes = serde_json::to_vec(to).unwrap_or_default();
         if bytes.len() > MAX_PAYLOAD {
             return Err(Error::Refused("these bounds are too many".to_owned()));
         }

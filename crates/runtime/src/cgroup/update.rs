@@ -45,29 +45,27 @@ impl Update {
 }
 
 impl ControlGroup {
-    /// Decides how `to` is made to hold instead of `from`; touches no limit. Must be called by the process that made
+    /// Decides how `to` is made to hold, and reads what holds now; touches no limit. Must be called by the process that made
     /// the groups, which is where the container's groups are looked for. Devices cannot be changed.
     ///
     /// # Errors
     /// [`Error::Limit`] for what the host cannot enforce.
-    pub fn plan_update(&self, from: &Cgroup, to: &Cgroup) -> Result<Update, Error> {
+    pub fn plan_update(&self, to: &Cgroup) -> Result<Update, Error> {
         let own = Hierarchies::detect()?;
         let offered = offered(&own);
         let found = plan::v1_below(&own, to.more.cgroup_parent.as_ref())?;
         let is_device = |bound: &Bound<'_>| matches!(bound, Bound::Devices(_));
         let wanted = Bound::of(to).into_iter().filter(|bound| !is_device(bound)).collect();
-        let before = Bound::of(from);
         let split = plan::split(&found, &offered, wanted);
         let name = self.name();
         let mut steps = Vec::new();
         for bound in split.v2 {
             let (Some(dir), Some(place)) = (&self.v2, &found.v2) else { continue };
-            let old = same(&before, bound).map_or(Ok(Vec::new()), |bound| bound.v2())?;
             plan::v2_give(place, dir, bound.v2_controller().unwrap_or_default())?;
-            steps.push(Step { dir: dir.clone(), values: bound.v2()?, old, new: false });
+            let values = bound.v2()?;
+            steps.push(Step { dir: dir.clone(), old: current(dir, &values), values, new: false });
         }
         for bound in split.v1 {
-            let old = same(&before, bound).map_or(Ok(Vec::new()), |bound| bound.v1())?;
             let Group { dir, values, .. } = plan::v1_group(&found, bound, &name)?;
             let new = !self.v1.contains(&dir);
             if new && matches!(bound, Bound::Memory(_)) {
@@ -75,7 +73,7 @@ impl ControlGroup {
             }
             match steps.iter_mut().find(|step: &&mut Step| step.new && step.dir == dir) {
                 Some(step) => step.values.extend(values),
-                None => steps.push(Step { dir, values, old, new }),
+                None => steps.push(Step { old: current(&dir, &values), dir, values, new }),
             }
         }
         Ok(Update { steps })
@@ -188,9 +186,18 @@ impl ControlGroup {
     }
 }
 
-/// The bound on the same controller.
-fn same<'b, 'l>(bounds: &'b [Bound<'l>], wanted: Bound<'_>) -> Option<&'b Bound<'l>> {
-    bounds.iter().find(|bound| bound.v1_controller() == wanted.v1_controller())
+/// What the files hold now, to be written back. What has several lines is a list by device, which no update changes.
+fn current(dir: &Path, values: &[Value]) -> Vec<Value> {
+    let now = |value: &Value| {
+        let (file, text) = value
+            .choices
+            .iter()
+            .find_map(|(file, _)| Some((*file, kernel_file::read(dir.join(file)).ok()?)))?;
+        let text = text.trim();
+        (!text.contains('\n'))
+            .then(|| Value { choices: vec![(file, Some(text.to_owned()))], ..value.clone() })
+    };
+    values.iter().filter_map(now).collect()
 }
 
 /// The processes of a group; none if it is gone.

@@ -197,11 +197,11 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-const APPLETS: [&str; 40] = [
+const APPLETS: [&str; 42] = [
     "sh", "ls", "cat", "id", "true", "false", "echo", "sleep", "env", "pwd", "hostname", "touch", "mkdir",
     "rm", "stat", "mount", "umount", "ps", "kill", "grep", "head", "tail", "wc", "dd", "chown", "chmod",
-    "mknod", "find", "readlink", "nc", "ip", "ping", "unshare", "chroot", "seq", "yes", "date", "ln", "tty",
-    "stty",
+    "mknod", "mv", "printf", "find", "readlink", "nc", "ip", "ping", "unshare", "chroot", "seq", "yes",
+    "date", "ln", "tty", "stty",
 ];
 
 fn busybox_tree(tar: &mut tar::Builder<Vec<u8>>) -> std::io::Result<()> {

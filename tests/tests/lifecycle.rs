@@ -283,3 +283,16 @@ fn the_environment_is_what_was_asked_and_nothing_of_the_callers() {
     }
     assert!(!text.contains("SECRET_OF_THE_CALLER"));
 }
+
+/// What an older build has made.
+#[test]
+fn a_launch_of_the_first_generation_still_runs() {
+    let corral = Corral::new();
+    let id = corral.ok(&["create", "busybox", "echo", "still"]);
+    let launch = corral.root().join("containers").join(id.trim()).join("launch.json");
+    let text = std::fs::read_to_string(&launch).expect("a launch");
+    let old = text.replacen("\"generation\":2", "\"generation\":1", 1);
+    assert_ne!(old, text, "it is the second");
+    std::fs::write(&launch, old).expect("write");
+    assert_eq!(corral.ok(&["start", "-a", id.trim()]), "still\n");
+}

@@ -29,8 +29,13 @@ impl std::str::FromStr for Format {
 /// Writes data to standard output. A reader that went away (`| head`) ends the program quietly, as a signal
 /// would.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    print_bytes(text.as_bytes())
+}
+
+/// As [`print`], for what need not be text.
+pub(crate) fn print_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(Failure::with_code(141, "")),
         Err(error) => Err(Failure::new(format!("cannot write the output: {error}"))),
         Ok(()) => Ok(()),

@@ -38,8 +38,8 @@ pub(crate) struct RunFlags {
     /// Read in a file of environment variables
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
-    /// Bind mount a host path or named volume
-    #[arg(short, long, value_name = "SOURCE:TARGET[:ro]")]
+    /// Bind mount a host path or volume
+    #[arg(short, long, value_name = "[SOURCE:]TARGET[:ro]")]
     volume: Vec<String>,
     /// Attach a filesystem mount to the container
     #[arg(long, value_name = "type=…,source=…,target=…")]
@@ -293,6 +293,7 @@ fn workspace(text: &str, cwd: &Path) -> Result<MountRequest, Failure> {
         source: MountSource::Bind(AbsPath::new(dir).map_err(bad)?),
         target: AbsPath::new("/workspace").map_err(bad)?,
         read_only,
+        options: corral_spec::SourceOptions::default(),
     })
 }
 

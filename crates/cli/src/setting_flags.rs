@@ -1,4 +1,4 @@
-//! Flags for names, groups, kernel switches, notes and streams that few commands have; as [`crate::limit_flags`], they
+//! Flags for names, groups, volumes, kernel switches, notes and streams that few commands have; as [`crate::limit_flags`], they
 //! are known only when one was typed.
 
 use std::io::Write;
@@ -73,6 +73,9 @@ pub(crate) struct SettingFlags {
     /// UTS namespace to use: private
     #[arg(long, value_name = "MODE")]
     uts: Option<String>,
+    /// Mount volumes from the specified container(s)
+    #[arg(long, value_name = "CONTAINER[:ro]")]
+    volumes_from: Vec<corral_spec::VolumesFrom>,
 }
 
 /// Which streams a foreground command joins.
@@ -107,6 +110,7 @@ impl SettingFlags {
         // A flag's label wins over a file's.
         labels.append(&mut spec.labels);
         spec.labels = labels;
+        spec.volumes_from.clone_from(&self.volumes_from);
         let domain = |name: &String| match is_host_name(name) {
             true => Ok(name.clone()),
             false => Err(argument("domainname", name, "it is not a domain name")),

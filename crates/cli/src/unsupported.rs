@@ -35,7 +35,6 @@ const RUN: &[Flag] = &[
     ("storage-opt", None),
     ("use-api-socket", None),
     ("volume-driver", None),
-    ("volumes-from", None),
 ];
 
 /// The same of Docker's other verbs.

@@ -62,7 +62,8 @@ impl Engine {
     /// # Errors
     /// When a record cannot be read: then nothing may be called unused.
     pub fn images_in_use(&self) -> Result<BTreeSet<Digest>, Error> {
-        Ok(self.list()?.into_iter().map(|view| view.record.image).collect())
+        let used = |view: crate::View| view.record.mount_images.into_iter().chain([view.record.image]);
+        Ok(self.list()?.into_iter().flat_map(used).collect())
     }
 
     /// Removes image data that neither an image nor a container uses.
@@ -109,7 +110,8 @@ impl Engine {
         match self.due(id, record.as_ref()) {
             Due::Nothing => self.layout.unlock(lock, id)?,
             Due::Settle => self.settle_dead(id, lock)?,
-            Due::Remove => self.layout.remove_container(lock, id, self.layout.life(id), record.as_ref())?,
+            // It was to go with all that was made for it.
+            Due::Remove => self.take_away((lock, self.layout.life(id)), id, record.as_ref(), true)?,
         }
         Ok(true)
     }

@@ -2,15 +2,14 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use corral_image::{Group, Image, ResolvedUser, read_file};
-use corral_spec::record::{GENERATION, Launch, Mount, Root};
+use corral_spec::record::{GENERATION, Launch, Mount, MountKind};
 use corral_spec::{
-    ContainerId, ContainerName, ContainerSpec, MountSource, NetworkMode, ProfileName, UserNamespace,
-    UserPart, UserSpec,
+    ContainerId, ContainerName, ContainerSpec, NetworkMode, ProfileName, UserNamespace, UserPart, UserSpec,
 };
 use corral_state::{ContainerLock, ContainerRecord, IdSlot, Life, write_record};
 
 use crate::plan::{self, Facts};
-use crate::{Engine, Error, PROFILE_LABEL, bind, device, host, name};
+use crate::{Engine, Error, PROFILE_LABEL, device, host, name};
 
 /// A container that exists and is still locked by us: it can be started, or left.
 #[derive(Debug)]
@@ -46,6 +45,8 @@ struct Half<'a> {
     lock: Option<ContainerLock>,
     name: Option<ContainerName>,
     slot: Option<IdSlot>,
+    /// Volumes made for it.
+    anonymous: Vec<String>,
 }
 
 impl Engine {
@@ -81,12 +82,15 @@ impl Engine {
         let name = half.lease_name(spec.name.clone(), life)?;
         let lowers = self.lowers(image);
         let user = self.user(&spec, image, &lowers)?;
+        // Its volumes stay until the record below says that they are used.
+        let settled = self.settle_mounts(image, profile, &mut spec)?;
+        half.anonymous.clone_from(&settled.anonymous);
         let facts = Facts {
             id: &id,
             image,
             image_name,
             profile,
-            binds: self.binds(&spec, &user)?,
+            binds: self.binds(&spec, &settled, &user, &lowers)?,
             host_devices: device::resolve(&spec.limits)?,
             user,
             slot: half.slot,
@@ -101,7 +105,7 @@ impl Engine {
         let mut launch = plan::launch(&facts, &spec)?;
         launch.mounts.extend(extra);
         make_dir(&facts.data_dir, 0o700)?;
-        make_layer(&launch.root)?;
+        make_layer(&launch)?;
         let record = ContainerRecord {
             generation: GENERATION,
             id: id.clone(),
@@ -112,6 +116,7 @@ impl Engine {
             host_ids: half.slot.map(IdSlot::host),
             created_ns: host::now_ns(),
             spec,
+            mount_images: settled.images.clone(),
         };
         let records_dir = self.layout().records(&record.id, life);
         write_record(&records_dir.join("launch.json"), &launch, false)?;
@@ -131,7 +136,7 @@ impl Engine {
     fn begin(&self) -> Result<Half<'_>, Error> {
         let id = host::new_id()?;
         let lock = self.layout().lock(&id)?;
-        Ok(Half { engine: self, id, lock: Some(lock), name: None, slot: None })
+        Ok(Half { engine: self, id, lock: Some(lock), name: None, slot: None, anonymous: Vec::new() })
     }
 
     fn lowers(&self, image: &Image) -> Vec<PathBuf> {
@@ -151,22 +156,6 @@ impl Engine {
         user.groups.sort_unstable();
         user.groups.dedup();
         Ok(user)
-    }
-
-    /// One entry a mount of the spec, in its order: the host path and how its owners appear.
-    fn binds(&self, spec: &ContainerSpec, user: &ResolvedUser) -> Result<Vec<Option<plan::Bind>>, Error> {
-        let bind = |mount: &corral_spec::MountRequest| match &mount.source {
-            MountSource::Tmpfs { .. } => Ok(None),
-            MountSource::Bind(path) => bind::resolve(path, mount.read_only, spec.userns, user).map(Some),
-            MountSource::Volume(name) => {
-                let ids = match spec.userns {
-                    UserNamespace::Private => corral_spec::record::BindIds::Container,
-                    UserNamespace::Host => corral_spec::record::BindIds::Unmapped,
-                };
-                Ok(Some(plan::Bind { source: self.volume(name)?, ids }))
-            }
-        };
-        spec.mounts.iter().map(bind).collect()
     }
 
     /// The profile that an image and a flag lead to, for listings and questions before a start.
@@ -215,6 +204,7 @@ impl Drop for Half<'_> {
         if let Some(slot) = self.slot {
             drop(layout.release_ids(slot, &self.id));
         }
+        drop(self.engine.remove_unused_volumes(&self.anonymous, self.id.as_str()));
         let life = layout.life(&self.id);
         drop(layout.remove_container(lock, &self.id, life, None));
     }
@@ -230,11 +220,24 @@ fn make_dir(path: &Path, mode: u32) -> Result<(), Error> {
     }
 }
 
-/// The writable layer, where it is missing: that of a read-only root is in memory and ends with each run.
-pub(crate) fn make_layer(root: &Root) -> Result<(), Error> {
+/// The writable layer, where it is missing: that of a read-only root is in memory and ends with each run, and so
+/// does what overlayfs wants for an image that is mounted.
+pub(crate) fn make_layer(launch: &Launch) -> Result<(), Error> {
+    let scratch = launch.mounts.iter().filter_map(|mount| match &mount.kind {
+        MountKind::Layers { scratch, .. } => Some(scratch),
+        _ => None,
+    });
+    for dir in scratch {
+        make_dir(dir, 0o700)?;
+        make_upper(dir)?;
+    }
+    make_upper(&launch.root.writable)
+}
+
+fn make_upper(writable: &Path) -> Result<(), Error> {
     // The container's root directory; the one above it lets nobody else through.
-    make_dir(&root.writable.join("upper"), 0o755)?;
-    make_dir(&root.writable.join("work"), 0o700)
+    make_dir(&writable.join("upper"), 0o755)?;
+    make_dir(&writable.join("work"), 0o700)
 }
 
 fn label(image: &Image) -> Option<&str> {

@@ -20,6 +20,17 @@ pub enum Error {
     /// No container goes by that name.
     #[error("no such container: {0}")]
     NoContainer(String),
+    /// No volume goes by that name.
+    #[error("no such volume: {0}")]
+    NoVolume(String),
+    /// A volume that is to be removed is needed.
+    #[error("volume {name} is in use - [{by}]: remove that container first")]
+    VolumeInUse {
+        /// The volume.
+        name: String,
+        /// The container's id.
+        by: String,
+    },
     /// More than one container's id begins so.
     #[error("{0:?} is ambiguous: give more digits of the id")]
     Ambiguous(String),
@@ -80,8 +91,8 @@ impl Error {
             Self::State(error) => error.kind(),
             Self::Runtime(error) => error.kind(),
             Self::Denied(_) => ErrorKind::Denied,
-            Self::NoContainer(_) => ErrorKind::NotFound,
-            Self::WrongState { .. } => ErrorKind::Conflict,
+            Self::NoContainer(_) | Self::NoVolume(_) => ErrorKind::NotFound,
+            Self::WrongState { .. } | Self::VolumeInUse { .. } => ErrorKind::Conflict,
             Self::Architecture { .. } => ErrorKind::Unsupported,
             Self::Io { .. } => ErrorKind::Internal,
             Self::Ambiguous(_) | Self::NoCommand(_) | Self::Mount { .. } | Self::Invalid(_) => {

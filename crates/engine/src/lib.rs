@@ -23,15 +23,20 @@
 mod bind;
 mod boot;
 mod collect;
+mod commit;
+mod copy;
 mod create;
 mod device;
 mod error;
 mod etc;
 mod exec;
+mod export;
 mod find;
+mod guest;
 mod host;
 mod info;
 mod limits;
+mod mounts;
 mod name;
 mod own_seccomp;
 mod plan;
@@ -55,6 +60,8 @@ use corral_image::Store;
 use corral_state::Layout;
 
 pub use collect::Collected;
+pub use commit::CommitRequest;
+pub use copy::CopyOptions;
 pub use create::{Prepared, Wanted};
 pub use error::Error;
 pub use exec::ExecRequest;
@@ -62,6 +69,7 @@ pub use host::architecture;
 pub use info::Info;
 pub use limits::LimitChange;
 pub use prune::Pruned;
+pub use remove::Removal;
 pub use size::Size;
 pub use start::{MONITOR_CLIENT_FD, MONITOR_LOCK_FD, Started};
 pub use stats::Sample;
@@ -70,6 +78,7 @@ pub use top::ProcessEntry;
 pub use update::Updating;
 pub use usage::{Share, Usage};
 pub use view::{State, View};
+pub use volume::VolumeRequest;
 
 /// The label by which an image asks for a profile; it can only narrow.
 pub const PROFILE_LABEL: &str = "dev.corral.profile";

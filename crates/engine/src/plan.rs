@@ -46,10 +46,14 @@ pub(crate) struct Facts<'a> {
     pub(crate) resolv_conf: Option<String>,
 }
 
-/// A host path and how its owners appear inside.
-pub(crate) struct Bind {
-    pub(crate) source: PathBuf,
-    pub(crate) ids: BindIds,
+/// What the host gives for a mount of the spec.
+pub(crate) enum Bind {
+    /// A host path, how its owners appear inside, and which part of it is seen.
+    Path { source: PathBuf, ids: BindIds, subpath: Option<PathBuf> },
+    /// Directories of image layers, topmost first.
+    Layers(Vec<PathBuf>),
+    /// A volume that is memory.
+    Memory { size: Option<u64>, mode: Option<u32> },
 }
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -188,22 +192,27 @@ fn mounts(
 
 fn asked_mounts(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Vec<Mount>, Error> {
     let mut mounts: Vec<Mount> = Vec::new();
-    for (request, bind) in spec.mounts.iter().zip(&facts.binds) {
+    for (number, (request, bind)) in spec.mounts.iter().zip(&facts.binds).enumerate() {
         if mounts.iter().any(|known| known.target == request.target) {
             return Err(Error::Invalid(format!("duplicate mount point: {}", request.target)));
         }
-        mounts.push(asked_mount(request, bind.as_ref())?);
+        // Where overlayfs has its own directories for an image.
+        let scratch = facts.run_dir.join(format!("image-{number}"));
+        mounts.push(asked_mount(request, bind.as_ref(), scratch)?);
     }
     mounts.sort_by_key(|mount| mount.target.as_path().components().count());
     Ok(mounts)
 }
 
-fn asked_mount(request: &MountRequest, bind: Option<&Bind>) -> Result<Mount, Error> {
+fn asked_mount(request: &MountRequest, bind: Option<&Bind>, scratch: PathBuf) -> Result<Mount, Error> {
+    let memory = |size, mode: Option<u32>| MountKind::Tmpfs { size, mode: mode.unwrap_or(0o1777) };
     let kind = match (&request.source, bind) {
-        (MountSource::Tmpfs { size, mode }, _) => {
-            MountKind::Tmpfs { size: size.map(|size| size.0), mode: mode.unwrap_or(0o1777) }
+        (MountSource::Tmpfs { size, mode }, _) => memory(size.map(|size| size.0), *mode),
+        (_, Some(Bind::Path { source, ids, subpath })) => {
+            MountKind::Bind { source: source.clone(), ids: ids.clone(), subpath: subpath.clone() }
         }
-        (_, Some(bind)) => MountKind::Bind { source: bind.source.clone(), ids: bind.ids.clone() },
+        (_, Some(Bind::Layers(lowers))) => MountKind::Layers { lowers: lowers.clone(), scratch },
+        (_, Some(Bind::Memory { size, mode })) => memory(*size, *mode),
         (_, None) => return Err(Error::Invalid(format!("mount {} was not looked at", request.target))),
     };
     Ok(Mount { target: request.target.clone(), kind, read_only: request.read_only, no_exec: false })
@@ -392,6 +401,7 @@ mod tests {
             source: MountSource::Tmpfs { size: Some(ByteSize(4096)), mode: None },
             target: AbsPath::new(target).expect("absolute"),
             read_only: false,
+            options: corral_spec::SourceOptions::default(),
         };
         let spec =
             ContainerSpec { mounts: vec![tmpfs("/a/b"), tmpfs("/tmp"), tmpfs("/a")], ..Default::default() };

@@ -2,8 +2,10 @@ use std::collections::BTreeMap;
 
 use corral_image::ImageSummary;
 use corral_spec::{ContainerId, Digest};
+use corral_state::{Database, Volume};
 
-use crate::{Engine, Error, State, View};
+use crate::volume::ANONYMOUS;
+use crate::{Engine, Error, Removal, State, View};
 
 /// What a pruning took away.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -29,8 +31,8 @@ impl Engine {
             }
             let id: &ContainerId = &view.record.id;
             let bytes = self.size(&view.record).map(|size| size.writable).unwrap_or_default();
-            match self.remove(id, false) {
-                Ok(()) => {
+            match self.remove(id, Removal::default()) {
+                Ok(_) => {
                     pruned.bytes += bytes;
                     pruned.lines.push(id.to_string());
                 }
@@ -85,20 +87,24 @@ impl Engine {
         })
     }
 
-    /// Removes the named volumes that no container uses and that are wanted gone.
+    /// Removes the volumes that no container uses and that are wanted gone: those that nobody named, and with `named`
+    /// the others too.
     ///
     /// # Errors
-    /// When the database or the disk fails.
-    pub fn prune_volumes(&self, wanted: &dyn Fn(&corral_state::Volume) -> bool) -> Result<Pruned, Error> {
+    /// When a record, the database or the disk fails.
+    pub fn prune_volumes(&self, named: bool, wanted: &dyn Fn(&Volume) -> bool) -> Result<Pruned, Error> {
+        let _lock = self.layout.lock_volumes()?;
+        let used = self.volume_users()?;
+        let db = Database::open(&self.layout)?;
         let mut pruned = Pruned::default();
-        for volume in self.volumes()? {
-            if !wanted(&volume) || self.volume_user(&volume.name)?.is_some() {
-                continue;
+        for volume in db.volumes()? {
+            let due = (named || volume.labels.contains_key(ANONYMOUS)) && wanted(&volume);
+            if due && !used.contains_key(&volume.name) {
+                let bytes = self.volume_size(&volume.name)?;
+                self.erase_volume(&db, &volume.name)?;
+                pruned.bytes += bytes;
+                pruned.lines.push(volume.name);
             }
-            let bytes = self.volume_size(&volume.name)?;
-            self.remove_volume(&volume.name)?;
-            pruned.bytes += bytes;
-            pruned.lines.push(volume.name);
         }
         Ok(pruned)
     }

@@ -18,9 +18,9 @@ impl Engine {
     /// # Errors
     /// When its directory or its image cannot be read.
     pub fn size(&self, record: &ContainerRecord) -> Result<Size, Error> {
-        let on_disk = tree_size(&self.layout.container(&record.id).join("upper"))?;
+        let on_disk = tree_size(&self.layout.container(&record.id).join("upper"))?.bytes;
         // A read-only root's writable layer is in memory.
-        let writable = on_disk + tree_size(&self.layout.run(&record.id).join("upper"))?;
+        let writable = on_disk + tree_size(&self.layout.run(&record.id).join("upper"))?.bytes;
         Ok(Size { writable, root: writable + self.image_size(&record.image)? })
     }
 
@@ -41,6 +41,6 @@ impl Engine {
     /// # Errors
     /// When its directory cannot be read.
     pub fn volume_size(&self, name: &str) -> Result<u64, Error> {
-        Ok(tree_size(&self.layout.volume(name))?)
+        Ok(tree_size(&self.layout.volume(name))?.bytes)
     }
 }

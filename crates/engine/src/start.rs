@@ -49,7 +49,7 @@ impl Engine {
         let lock = self.layout.lock(id)?;
         let life = self.layout.life(id);
         let launch = self.launch(id)?;
-        make_layer(&launch.root)?;
+        make_layer(&launch)?;
         for mark in ["exit.json", STOPPED] {
             match std::fs::remove_file(self.layout.records(id, life).join(mark)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

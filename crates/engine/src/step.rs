@@ -135,7 +135,7 @@ fn mounts(step: &Step) -> Result<Vec<Mount>, Error> {
     let mount = |mount: &StepMount| {
         Ok(Mount {
             target: AbsPath::new(&mount.target).map_err(|error| Error::Invalid(error.to_string()))?,
-            kind: MountKind::Bind { source: mount.source.clone(), ids: BindIds::Container },
+            kind: MountKind::Bind { source: mount.source.clone(), ids: BindIds::Container, subpath: None },
             read_only: mount.read_only,
             no_exec: false,
         })

@@ -24,7 +24,7 @@ pub struct Usage {
     pub images: Share,
     /// Writable layers.
     pub containers: Share,
-    /// Named volumes.
+    /// Volumes.
     pub volumes: Share,
     /// Layers that no image has.
     pub cache: Share,
@@ -40,7 +40,7 @@ impl Engine {
     pub fn usage(&self) -> Result<Usage, Error> {
         let mut usage = Usage::default();
         let views = self.list()?;
-        let used: BTreeSet<Digest> = views.iter().map(|view| view.record.image).collect();
+        let used: BTreeSet<Digest> = self.images_in_use()?;
         let images: BTreeSet<Digest> = self.store.list()?.into_iter().map(|image| image.id).collect();
         usage.images.total = images.len();
         usage.images.active = images.intersection(&used).count();
@@ -63,8 +63,9 @@ impl Engine {
             let running = view.state.status().is_some();
             usage.containers.add(size, running);
         }
+        let mounted = self.volume_users()?;
         for volume in self.volumes()? {
-            let used = self.volume_user(&volume.name)?.is_some();
+            let used = mounted.contains_key(&volume.name);
             usage.volumes.add(self.volume_size(&volume.name)?, used);
         }
         Ok(usage)

@@ -1,34 +1,179 @@
-use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+//! Volumes: data that outlives containers.
+//!
+//! A row in the database says that a volume exists. Its data is in a directory of ours, named as it, unless its
+//! options say that it is a directory of the host's (`type=none,o=bind,device=…`) or memory (`type=tmpfs`). The
+//! driver is always `local`.
 
-use corral_spec::{ContainerId, MountSource};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use corral_image::{ArchiveReader, ArchiveWriter, Owners, TreeWriter, Walk};
+use corral_spec::{AbsPath, ByteSize, ContainerName, ContainerSpec, MountRequest, MountSource};
 use corral_state::{Database, Volume, remove_tree};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::{Engine, Error, View, host};
 
+/// By this label a volume without a name of a user's is known, as Docker marks it.
+pub(crate) const ANONYMOUS: &str = "com.docker.volume.anonymous";
+
+/// What `volume create` was told.
+#[derive(Clone, Debug, Default)]
+pub struct VolumeRequest {
+    /// Its name; the engine makes one up otherwise.
+    pub name: Option<String>,
+    /// Key to value.
+    pub labels: BTreeMap<String, String>,
+    /// The driver's options.
+    pub options: BTreeMap<String, String>,
+}
+
+/// Where a volume's data is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Backing {
+    /// A directory of ours.
+    Own,
+    /// A directory of the host's.
+    Bind(AbsPath),
+    /// Memory of each container that uses it.
+    Memory { size: Option<u64>, mode: Option<u32> },
+}
+
+impl Backing {
+    /// What the options mean; those that mean nothing here are refused.
+    fn of(options: &BTreeMap<String, String>) -> Result<Self, Error> {
+        let fail = |reason: String| Err(Error::Invalid(format!("volume options: {reason}")));
+        let text = |key: &str| options.get(key).map_or("", String::as_str);
+        if let Some(key) = options.keys().find(|key| !matches!(key.as_str(), "type" | "o" | "device")) {
+            return fail(format!("unknown option {key:?} (type, o, device)"));
+        }
+        let words = text("o").split(',').filter(|word| !word.is_empty());
+        match text("type") {
+            "" if options.is_empty() => Ok(Self::Own),
+            "none" | "bind" | "" => {
+                let mut bind = false;
+                for word in words {
+                    match word {
+                        "bind" => bind = true,
+                        "rw" => {}
+                        _ => return fail(format!("{word:?} of o is not supported with a directory")),
+                    }
+                }
+                if !bind {
+                    return fail("a directory of the host needs type=none, o=bind and device=PATH".into());
+                }
+                match AbsPath::new(text("device")) {
+                    Ok(path) => Ok(Self::Bind(path)),
+                    Err(error) => fail(format!("device: {error}")),
+                }
+            }
+            "tmpfs" => {
+                let (mut size, mut mode) = (None, None);
+                for word in words {
+                    match word.split_once('=') {
+                        Some(("size", value)) => match value.parse::<ByteSize>() {
+                            Ok(bytes) => size = Some(bytes.0),
+                            Err(error) => return fail(error.to_string()),
+                        },
+                        Some(("mode", value)) => match u32::from_str_radix(value, 8) {
+                            Ok(bits) if bits <= 0o7777 => mode = Some(bits),
+                            _ => return fail(format!("mode {value:?} is not octal")),
+                        },
+                        _ => {
+                            return fail(format!("{word:?} of o is not supported with tmpfs (size=, mode=)"));
+                        }
+                    }
+                }
+                Ok(Self::Memory { size, mode })
+            }
+            other => fail(format!("type {other:?} is not supported (none with o=bind, tmpfs)")),
+        }
+    }
+}
+
 impl Engine {
-    /// The data directory of a named volume, made with the volume if it does not exist.
+    /// Makes a volume; one that is there already, and is the same, is no error.
     ///
     /// # Errors
-    /// When the database or the directory fails.
-    pub fn volume(&self, name: &str) -> Result<PathBuf, Error> {
-        let path = self.layout.volume(name);
-        if !path.is_dir() {
-            Database::open(&self.layout)?.add_volume(name, host::now_ns() as i64)?;
-            let make = |mode, path: &PathBuf| {
-                std::fs::DirBuilder::new()
-                    .recursive(true)
-                    .mode(mode)
-                    .create(path)
-                    .map_err(Error::io(format!("make volume {name}")))
-            };
-            make(0o700, &self.layout.root().join("volumes"))?;
-            make(0o755, &path)?;
-        }
-        Ok(path)
+    /// [`Error::Invalid`] for a name or options that make no sense, or what the disk gives.
+    pub fn create_volume(&self, request: VolumeRequest) -> Result<Volume, Error> {
+        let VolumeRequest { name, mut labels, options } = request;
+        let name = match name {
+            Some(name) => name,
+            None => {
+                labels.insert(ANONYMOUS.into(), String::new());
+                host::new_id()?.to_string()
+            }
+        };
+        name.parse::<ContainerName>().map_err(|_| {
+            Error::Invalid(format!("invalid volume name {name:?}: expected [a-zA-Z0-9][a-zA-Z0-9_.-]+"))
+        })?;
+        Backing::of(&options)?;
+        let _lock = self.layout.lock_volumes()?;
+        let db = Database::open(&self.layout)?;
+        self.add_volume(&db, Volume { name, created_ns: host::now_ns() as i64, labels, options })
     }
 
-    /// All named volumes.
+    /// Under the lock.
+    fn add_volume(&self, db: &Database, volume: Volume) -> Result<Volume, Error> {
+        if let Some(known) = db.volume(&volume.name)? {
+            if known.options != volume.options {
+                return Err(Error::Invalid(format!(
+                    "volume {} exists with other options: remove it first, or choose another name",
+                    volume.name
+                )));
+            }
+            return Ok(known);
+        }
+        db.add_volume(&volume)?;
+        if Backing::of(&volume.options)? == Backing::Own {
+            self.make_volume_dir(&volume.name)?;
+        }
+        Ok(volume)
+    }
+
+    fn make_volume_dir(&self, name: &str) -> Result<(), Error> {
+        let make = |mode, path: &Path| {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(mode)
+                .create(path)
+                .map_err(Error::io(format!("make volume {name}")))
+        };
+        make(0o700, &self.layout.volumes())?;
+        make(0o755, &self.layout.volume(name))
+    }
+
+    /// Under the lock: where a volume's data is; it is made if it does not exist. The database is not opened for a
+    /// directory of ours that is there.
+    pub(crate) fn use_volume(&self, name: &str, anonymous: bool) -> Result<Backing, Error> {
+        if self.layout.volume(name).is_dir() {
+            return Ok(Backing::Own);
+        }
+        let db = Database::open(&self.layout)?;
+        let volume = match db.volume(name)? {
+            Some(known) => known,
+            None => {
+                let mut labels = BTreeMap::new();
+                if anonymous {
+                    labels.insert(ANONYMOUS.to_owned(), String::new());
+                }
+                let created_ns = host::now_ns() as i64;
+                let volume = Volume { name: name.to_owned(), created_ns, labels, options: BTreeMap::new() };
+                self.add_volume(&db, volume)?
+            }
+        };
+        let backing = Backing::of(&volume.options)?;
+        if backing == Backing::Own {
+            self.make_volume_dir(name)?;
+        }
+        Ok(backing)
+    }
+
+    /// All volumes, by name.
     ///
     /// # Errors
     /// When the database fails.
@@ -36,30 +181,164 @@ impl Engine {
         Ok(Database::open(&self.layout)?.volumes()?)
     }
 
-    /// Removes a named volume and its data.
+    /// One volume.
     ///
     /// # Errors
-    /// When a container uses it, or it does not exist.
-    pub fn remove_volume(&self, name: &str) -> Result<(), Error> {
-        if let Some(user) = self.volume_user(name)? {
-            return Err(Error::Invalid(format!(
-                "volume {name} is used by container {}: remove that container first",
-                user.short()
-            )));
+    /// [`Error::NoVolume`].
+    pub fn find_volume(&self, name: &str) -> Result<Volume, Error> {
+        Database::open(&self.layout)?.volume(name)?.ok_or_else(|| Error::NoVolume(name.to_owned()))
+    }
+
+    /// Where a volume's data is on the host; for memory, where it would be.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] for options that are not known any more.
+    pub fn mountpoint(&self, volume: &Volume) -> Result<PathBuf, Error> {
+        Ok(match Backing::of(&volume.options)? {
+            Backing::Bind(path) => path.as_path().to_owned(),
+            Backing::Own | Backing::Memory { .. } => self.layout.volume(&volume.name),
+        })
+    }
+
+    /// How many containers use each volume that one uses.
+    ///
+    /// # Errors
+    /// When a record cannot be read.
+    pub fn volume_users(&self) -> Result<BTreeMap<String, usize>, Error> {
+        let mut users = BTreeMap::new();
+        for view in self.list()? {
+            for name in volumes_of(&view.record.spec) {
+                *users.entry(name.to_owned()).or_insert(0) += 1;
+            }
+        }
+        Ok(users)
+    }
+
+    /// Removes a volume and its data; a directory of the host's stays. With `force` it need not be there.
+    ///
+    /// # Errors
+    /// [`Error::VolumeInUse`], [`Error::NoVolume`].
+    pub fn remove_volume(&self, name: &str, force: bool) -> Result<(), Error> {
+        let _lock = self.layout.lock_volumes()?;
+        if let Some(by) = self.users_of(name)?.into_iter().next() {
+            return Err(Error::VolumeInUse { name: name.to_owned(), by });
         }
         let db = Database::open(&self.layout)?;
-        if !db.volumes()?.iter().any(|volume| volume.name == name) {
-            return Err(Error::Invalid(format!("no such volume: {name}")));
+        if db.volume(name)?.is_none() {
+            return if force { Ok(()) } else { Err(Error::NoVolume(name.to_owned())) };
         }
+        self.erase_volume(&db, name)
+    }
+
+    /// Data first: a row without data is found and made good by whoever uses or removes it next.
+    pub(crate) fn erase_volume(&self, db: &Database, name: &str) -> Result<(), Error> {
         remove_tree(&self.layout.volume(name))?;
+        remove_tree(&self.layout.filling(name))?;
         db.remove_volume(name)?;
         Ok(())
     }
 
-    /// A container that uses a volume, running or not.
-    pub(crate) fn volume_user(&self, name: &str) -> Result<Option<ContainerId>, Error> {
-        let source = MountSource::Volume(name.to_owned());
-        let uses = |view: &View| view.record.spec.mounts.iter().any(|mount| mount.source == source);
-        Ok(self.list()?.into_iter().find(uses).map(|view| view.record.id))
+    /// The containers that use a volume.
+    fn users_of(&self, name: &str) -> Result<Vec<String>, Error> {
+        let uses = |view: &View| volumes_of(&view.record.spec).contains(name);
+        Ok(self.list()?.iter().filter(|view| uses(view)).map(|view| view.record.id.to_string()).collect())
+    }
+
+    /// Removes those of these volumes that nobody uses but the container `but`; a volume that is gone is no error.
+    pub(crate) fn remove_unused_volumes(&self, names: &[String], but: &str) -> Result<(), Error> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let _lock = self.layout.lock_volumes()?;
+        let db = Database::open(&self.layout)?;
+        for name in names {
+            if self.users_of(name)?.iter().all(|user| user == but) {
+                self.erase_volume(&db, name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a volume's files as a tar, with the ids that containers see. It is read as it is at this moment.
+    ///
+    /// # Errors
+    /// [`Error::NoVolume`], [`Error::Invalid`] for memory, or what reading or writing gives.
+    pub fn export_volume(&self, name: &str, out: &mut dyn Write) -> Result<(), Error> {
+        let dir = self.volume_dir(name)?;
+        let mut archive = ArchiveWriter::new(out);
+        Walk::new(&mut archive).inside(dir.as_fd())?;
+        Ok(archive.finish()?)
+    }
+
+    /// Unpacks a tar into a volume, over what is there; a volume that does not exist is made.
+    ///
+    /// # Errors
+    /// When the archive is unsafe, or what reading or writing gives.
+    pub fn import_volume(&self, name: &str, archive: &mut dyn Read) -> Result<(), Error> {
+        self.create_volume_if_missing(name)?;
+        let dir = self.volume_dir(name)?;
+        let mut tree = TreeWriter::new(dir, Owners::Keep);
+        ArchiveReader::new(archive)?.pour(&mut tree, &Path::to_path_buf)?;
+        Ok(tree.finish()?)
+    }
+
+    fn create_volume_if_missing(&self, name: &str) -> Result<(), Error> {
+        match self.find_volume(name) {
+            Err(Error::NoVolume(_)) => {
+                let request = VolumeRequest { name: Some(name.to_owned()), ..VolumeRequest::default() };
+                self.create_volume(request).map(drop)
+            }
+            found => found.map(drop),
+        }
+    }
+
+    fn volume_dir(&self, name: &str) -> Result<OwnedFd, Error> {
+        let volume = self.find_volume(name)?;
+        if let Backing::Memory { .. } = Backing::of(&volume.options)? {
+            return Err(Error::Invalid(format!("volume {name} is memory of each container that uses it")));
+        }
+        let path = self.mountpoint(&volume)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        openat(CWD, &path, flags, Mode::empty())
+            .map_err(|errno| Error::io(format!("open volume {name}"))(errno.into()))
+    }
+}
+
+/// The volumes that a container uses, each once.
+fn volumes_of(spec: &ContainerSpec) -> BTreeSet<&str> {
+    fn name(mount: &MountRequest) -> Option<&str> {
+        match &mount.source {
+            MountSource::Volume(name) => Some(name),
+            _ => None,
+        }
+    }
+    spec.mounts.iter().filter_map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_known_or_refused() {
+        let check = |words: &[(&str, &str)], expect: Option<Backing>| {
+            let options = words.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            assert_eq!(Backing::of(&options).ok(), expect, "{words:?}");
+        };
+        let path = |text: &str| AbsPath::new(text).expect("absolute");
+        check(&[], Some(Backing::Own));
+        check(&[("type", "none"), ("o", "bind"), ("device", "/srv//d")], Some(Backing::Bind(path("/srv/d"))));
+        check(&[("o", "bind,rw"), ("device", "/srv")], Some(Backing::Bind(path("/srv"))));
+        check(&[("type", "tmpfs")], Some(Backing::Memory { size: None, mode: None }));
+        check(
+            &[("type", "tmpfs"), ("device", "tmpfs"), ("o", "size=1m,mode=0700")],
+            Some(Backing::Memory { size: Some(1 << 20), mode: Some(0o700) }),
+        );
+        check(&[("type", "none"), ("device", "/srv")], None);
+        check(&[("type", "none"), ("o", "bind"), ("device", "srv")], None);
+        check(&[("type", "none"), ("o", "bind,ro"), ("device", "/srv")], None);
+        check(&[("type", "tmpfs"), ("o", "uid=1000")], None);
+        check(&[("type", "nfs"), ("o", "addr=1.2.3.4"), ("device", ":/x")], None);
+        check(&[("size", "10g")], None);
     }
 }

@@ -87,10 +87,12 @@ impl Directory {
         let bytes = self.read("launch.json").map_err(Error::file("read", &path))?;
         let wrong = |reason: String| Error::Record { path: path.clone(), reason };
         let launch: Launch = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
-        if launch.generation == GENERATION {
+        // What was not known to an older writer is not asked.
+        if launch.generation <= GENERATION {
             Ok(launch)
         } else {
-            Err(wrong(format!("generation {} is not {GENERATION}", launch.generation)))
+            let made = format!("generation {}; this build knows {GENERATION}", launch.generation);
+            Err(wrong(format!("written by a newer build ({made})")))
         }
     }
 }

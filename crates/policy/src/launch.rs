@@ -151,12 +151,12 @@ fn judge_mount(mount: &Mount, host_ids: bool) -> Result<(), Denial> {
         MountKind::Sysfs | MountKind::Cgroup2 if !mount.read_only => {
             Err(Denial::never("launch.kernel-fs", format!("{} would be writable", mount.target)))
         }
-        MountKind::Bind { source, ids: BindIds::Owner { uid: 0, .. } } => Err(Denial::new(
+        MountKind::Bind { source, ids: BindIds::Owner { uid: 0, .. }, .. } => Err(Denial::new(
             "launch.host-root",
             format!("{} belongs to the host's root, which is never mapped", source.display()),
             "mount it read-only, or give it to a user other than root",
         )),
-        MountKind::Bind { source, ids: BindIds::Unmapped } if !host_ids && !mount.read_only => {
+        MountKind::Bind { source, ids: BindIds::Unmapped, .. } if !host_ids && !mount.read_only => {
             Err(Denial::new(
                 "launch.unmapped-bind",
                 format!("{} would be writable without an id map", source.display()),
@@ -261,7 +261,7 @@ fn judge_agent_bounds(launch: &Launch) -> Result<(), Denial> {
 
 fn judge_agent_mount(mount: &Mount) -> Result<(), Denial> {
     // Binds with the container's own ids are the engine's own files (/etc/hosts and the like).
-    let MountKind::Bind { source, ids: BindIds::Owner { .. } | BindIds::Unmapped } = &mount.kind else {
+    let MountKind::Bind { source, ids: BindIds::Owner { .. } | BindIds::Unmapped, .. } = &mount.kind else {
         return Ok(());
     };
     if source == Path::new("/") || CONTROL.iter().any(|control| source.starts_with(control)) {

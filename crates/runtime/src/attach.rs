@@ -14,7 +14,7 @@
 
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use corral_spec::AbsPath;
@@ -22,8 +22,9 @@ use corral_spec::record::{Launch, Mount, MountKind};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, mkdirat, openat};
 use rustix::io::Errno;
 use rustix::mount::{
-    MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags,
-    mount_change, move_mount, open_tree, unmount,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MountPropagationFlags, MoveMountFlags,
+    OpenTreeFlags, UnmountFlags, fsconfig_create, fsmount, fsopen, mount_change, move_mount, open_tree,
+    unmount,
 };
 use rustix::process::{fchdir, pivot_root};
 
@@ -82,8 +83,13 @@ pub(crate) fn attach_all<'d>(share: Share<'_>, detached: &'d Detached) -> Result
 /// because a file alone cannot be mounted. Only root inside sees the directory.
 const FILES: &str = ".corral";
 
-/// Makes one of them, once /dev is there.
-fn attach_file(tree: Tree<'_>, files: BorrowedFd<'_>, mount: &Mount, text: &str) -> Result<(), Error> {
+/// Makes one of them, in a directory for them that is attached somewhere.
+pub(crate) fn attach_file(
+    tree: Tree<'_>,
+    files: BorrowedFd<'_>,
+    mount: &Mount,
+    text: &str,
+) -> Result<(), Error> {
     let name = mount.target.relative().as_os_str().to_string_lossy().replace('/', "-");
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let make = || -> io::Result<BorrowedFd<'static>> {
@@ -98,6 +104,19 @@ fn attach_file(tree: Tree<'_>, files: BorrowedFd<'_>, mount: &Mount, text: &str)
     };
     let file = make().map_err(fail_at("make", &mount.target))?;
     attach_from_host(tree, mount, file)
+}
+
+/// A place to make them where no /dev is: memory on top of the host's /sys, as this process alone sees it. On top of
+/// the root itself, it would be what [`pivot`] unmounts, in place of the host's tree.
+pub(crate) fn memory_for_files() -> Result<OwnedFd, Error> {
+    let make = || {
+        let fs = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        fsconfig_create(&fs)?;
+        let memory = fsmount(&fs, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::MOUNT_ATTR_NOSUID)?;
+        move_mount(&memory, "", CWD, "/sys", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+        Ok(memory)
+    };
+    make().map_err(|errno: Errno| Error::inside("make room for the container's own files", errno))
 }
 
 /// Where the files are made.
@@ -200,7 +219,7 @@ fn clone(fd: BorrowedFd<'_>) -> Result<BorrowedFd<'static>, Errno> {
     open_tree(fd, "", flags).map(keep_open)
 }
 
-fn attach_from_host(tree: Tree<'_>, mount: &Mount, source: BorrowedFd<'_>) -> Result<(), Error> {
+pub(crate) fn attach_from_host(tree: Tree<'_>, mount: &Mount, source: BorrowedFd<'_>) -> Result<(), Error> {
     let fail = |errno: Errno| fail_at("bind", &mount.target)(errno.into());
     if mount.target.as_path() == Path::new("/") {
         return Err(Error::Launch("a mount cannot replace the container's root".to_owned()));
@@ -253,7 +272,7 @@ fn mount_kernel_fs(
         MountKind::Devpts => ("devpts", "newinstance,ptmxmode=0666,mode=0620,gid=5".to_owned()),
         MountKind::Tmpfs { size: Some(bytes), mode } => ("tmpfs", format!("mode={mode:o},size={bytes}")),
         MountKind::Tmpfs { size: None, mode } => ("tmpfs", format!("mode={mode:o}")),
-        MountKind::Bind { .. } | MountKind::File { .. } => {
+        MountKind::Bind { .. } | MountKind::Layers { .. } | MountKind::File { .. } => {
             return Err(Error::Launch(format!("{} is not a file system", mount.target)));
         }
     };

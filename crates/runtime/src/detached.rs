@@ -16,7 +16,8 @@ use std::path::Path;
 use corral_spec::record::{BindIds, IdMap, Launch, Mount, MountKind};
 use corral_spec::{AbsPath, DeviceKind, DeviceNumber, HostDevice, NetworkMode};
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, Stat, Uid, chownat, fstat, lstat, makedev, mkdirat, mknodat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, chownat, fstat, lstat, makedev,
+    mkdirat, mknodat, openat, openat2,
 };
 use rustix::io::Errno;
 use rustix::mount::{
@@ -27,6 +28,7 @@ use rustix::mount::{
 use crate::Error;
 use crate::caller::Caller;
 use crate::idmap::owner_namespace;
+use crate::overlay::layers;
 use crate::sys::{AttrChange, mount_setattr};
 
 /// Which parts of a launch the parent makes. Both sides ask, and get the same answers.
@@ -54,7 +56,7 @@ impl<'l> Share<'l> {
     /// host's.
     pub(crate) fn has(self, index: usize, mount: &Mount) -> bool {
         match mount.kind {
-            MountKind::Bind { .. } => true,
+            MountKind::Bind { .. } | MountKind::Layers { .. } => true,
             MountKind::Sysfs => self.launch.network == NetworkMode::Host && self.launch.ids.is_some(),
             _ => self.is_dev(index),
         }
@@ -278,6 +280,27 @@ pub(crate) fn clone_tree(path: &Path, recursive: bool) -> Result<(OwnedFd, Stat)
     Ok((tree, stat))
 }
 
+/// A detached copy of what is at `subpath` below `source`, which a container may have filled: a link there leads
+/// to where it would if `source` were the root, and is followed once, now.
+fn clone_below(source: &Path, subpath: &Path) -> Result<OwnedFd, Error> {
+    let shown = source.join(subpath);
+    let fail = host("open", &shown);
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let root = openat(CWD, source, flags | OFlags::DIRECTORY, Mode::empty()).map_err(&fail)?;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let found = loop {
+        match openat2(&root, subpath, flags, Mode::empty(), resolve) {
+            // A rename raced with the look-up (openat2(2)).
+            Err(Errno::AGAIN) => {}
+            found => break found.map_err(&fail)?,
+        }
+    };
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    open_tree(&found, "", flags).map_err(&fail)
+}
+
 /// As [`clone_tree`], of what the engine itself has made: no container could have put a link there.
 pub(crate) fn clone_own(path: &Path, recursive: bool) -> Result<OwnedFd, Error> {
     let mut flags = OpenTreeFlags::OPEN_TREE_CLONE
@@ -300,13 +323,20 @@ pub(crate) fn set(mount: &OwnedFd, change: AttrChange<'_>, path: &Path) -> Resul
     })
 }
 
-/// A bound path, or the host's sysfs.
-fn bound(mount: &Mount, ids: Option<IdMap>, userns: Option<BorrowedFd<'_>>) -> Result<OwnedFd, Error> {
+/// The layers of an image, a bound path, or the host's sysfs.
+pub(crate) fn bound(
+    mount: &Mount,
+    ids: Option<IdMap>,
+    userns: Option<BorrowedFd<'_>>,
+) -> Result<OwnedFd, Error> {
     let mut flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     if mount.no_exec {
         flags |= MountAttrFlags::MOUNT_ATTR_NOEXEC;
     }
-    let MountKind::Bind { source, ids: owners } = &mount.kind else {
+    if let MountKind::Layers { lowers, scratch } = &mount.kind {
+        return layers(lowers, scratch, ids, userns);
+    }
+    let MountKind::Bind { source, ids: owners, subpath } = &mount.kind else {
         let path = Path::new("/sys");
         let (tree, _) = clone_tree(path, false)?;
         set(&tree, AttrChange::flags(flags | MountAttrFlags::MOUNT_ATTR_RDONLY), path)?;
@@ -315,7 +345,10 @@ fn bound(mount: &Mount, ids: Option<IdMap>, userns: Option<BorrowedFd<'_>>) -> R
     if mount.read_only {
         flags |= MountAttrFlags::MOUNT_ATTR_RDONLY;
     }
-    let (tree, _) = clone_tree(source, true)?;
+    let tree = match subpath {
+        Some(subpath) => clone_below(source, subpath)?,
+        None => clone_tree(source, true)?.0,
+    };
     let helper;
     let idmap = match (owners, ids) {
         (BindIds::Unmapped, _) | (BindIds::Container, None) => None,

@@ -116,6 +116,9 @@ pub enum Error {
     /// The container is frozen.
     #[error("the container is paused; `corral unpause` it first")]
     Paused,
+    /// What a visitor of the container's files said.
+    #[error("{0}")]
+    Visit(String),
     /// Creating failed, and what was half-made could not be removed either.
     #[error("{cause}; left behind: {}", left.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     HalfMade {
@@ -154,7 +157,7 @@ impl Error {
     /// What sort of failure it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Launch(_) => ErrorKind::Invalid,
+            Self::Launch(_) | Self::Visit(_) => ErrorKind::Invalid,
             Self::Limit { .. } | Self::IdmapRefused { .. } => ErrorKind::Unsupported,
             Self::Namespaces(_) | Self::IdMap { .. } => ErrorKind::Unsupported,
             Self::Host { source, .. } | Self::Group { source, .. } | Self::Overlay { source, .. } => {

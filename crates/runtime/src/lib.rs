@@ -50,6 +50,7 @@ pub mod seccomp;
 mod sys;
 mod terminal;
 mod tree;
+mod visit;
 
 pub use caller::process_name;
 pub use cgroup::{ControlGroup, Update, Usage};
@@ -59,3 +60,4 @@ pub use exec::exec;
 pub use process::find_process;
 pub use running::{Exec, ExitState, Running};
 pub use sys::{memory, signal};
+pub use visit::{Scope, Visit, visit};

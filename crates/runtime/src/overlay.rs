@@ -13,7 +13,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use corral_spec::record::{IdMap, Launch, Root};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chmodat, chownat, fstat, mkdirat, openat};
@@ -52,6 +52,24 @@ pub(crate) fn overlay(launch: &Launch, userns: Option<BorrowedFd<'_>>) -> Result
     attr.set(MountAttrFlags::MOUNT_ATTR_NOSUID, launch.confinement.no_new_privileges);
     let overlay = Overlay::of(root, lowers, attr)?;
     own_root(&overlay.upper, launch.ids, &root.writable)?;
+    overlay.join()
+}
+
+/// Layers as one mount that nobody can write to; `scratch` holds the `upper` and `work` that overlayfs wants.
+pub(crate) fn layers(
+    lowers: &[PathBuf],
+    scratch: &Path,
+    ids: Option<IdMap>,
+    userns: Option<BorrowedFd<'_>>,
+) -> Result<OwnedFd, Error> {
+    let mounts = lowers.iter().map(|path| layer(path, userns)).collect::<Result<_, _>>()?;
+    let root =
+        Root { lowers: lowers.to_vec(), writable: scratch.to_owned(), volatile: false, read_only: true };
+    let attr = MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_RDONLY;
+    let overlay = Overlay::of(&root, mounts, attr)?;
+    own_root(&overlay.upper, ids, scratch)?;
     overlay.join()
 }
 

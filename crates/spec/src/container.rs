@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AbsPath, ByteSize, ContainerName, CpuCount, DeviceAccess, MountRequest, Resources, RestartPolicy,
-    Settings, Signal, UserSpec,
+    Settings, Signal, UserSpec, VolumesFrom,
 };
 
 /// What the user asked a container to be: every flag parsed and valid by itself, image defaults and
@@ -28,6 +28,9 @@ pub struct ContainerSpec {
     pub workdir: Option<AbsPath>,
     /// `-v`, `--mount`, `--tmpfs`, `--workspace`.
     pub mounts: Vec<MountRequest>,
+    /// `--volumes-from`; in a record they are among the mounts.
+    #[serde(default)]
+    pub volumes_from: Vec<VolumesFrom>,
     /// Limits by flag; the profile fills the rest.
     pub limits: Limits,
     /// `--network`; the profile decides otherwise.

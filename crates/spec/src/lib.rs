@@ -32,7 +32,7 @@ pub use digest::{Digest, DigestError};
 pub use error_kind::ErrorKind;
 pub use id::{ContainerId, ContainerName, IdError};
 pub use image_ref::{ImageRef, ImageRefError};
-pub use mount::{AbsPath, MountError, MountRequest, MountSource};
+pub use mount::{AbsPath, MountError, MountRequest, MountSource, SourceOptions, VolumesFrom};
 pub use quantity::{ByteSize, CpuCount, QuantityError};
 pub use resources::{
     BlockDevice, CgroupParent, DeviceAccess, DeviceKind, DeviceNumber, DeviceRule, DeviceWeight, HostDevice,

@@ -20,6 +20,60 @@ pub struct MountRequest {
     pub target: AbsPath,
     /// Whether writing is refused.
     pub read_only: bool,
+    /// More about a volume or an image.
+    #[serde(default, skip_serializing_if = "SourceOptions::is_default")]
+    pub options: SourceOptions,
+}
+
+/// How a volume or an image is used in one mount.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceOptions {
+    /// The volume was made for a container and nobody named it: it may go with that container.
+    #[serde(default)]
+    pub anonymous: bool,
+    /// What the image has at the target is not copied into an empty volume.
+    #[serde(default)]
+    pub no_copy: bool,
+    /// Only this directory or file of the source, which links in it cannot leave.
+    #[serde(default)]
+    pub subpath: Option<AbsPath>,
+}
+
+impl SourceOptions {
+    /// Whether nothing was asked.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// `--volumes-from CONTAINER[:ro|rw]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumesFrom {
+    /// Name or id.
+    pub container: String,
+    /// Whether writing is refused whatever that container may.
+    pub read_only: bool,
+}
+
+impl std::str::FromStr for VolumesFrom {
+    type Err = MountError;
+
+    fn from_str(text: &str) -> Result<Self, MountError> {
+        let fail = |reason: &str| MountError::Form { text: text.to_owned(), reason: reason.to_owned() };
+        let (container, mode) = text.split_once(':').unwrap_or((text, "rw"));
+        let mut read_only = false;
+        for option in mode.split(',') {
+            match option {
+                "ro" => read_only = true,
+                "rw" | "z" | "Z" => {}
+                _ => return Err(fail("expected CONTAINER[:ro|rw]")),
+            }
+        }
+        if container.is_empty() {
+            return Err(fail("expected CONTAINER[:ro|rw]"));
+        }
+        Ok(Self { container: container.to_owned(), read_only })
+    }
 }
 
 /// What a [`MountRequest`] mounts.
@@ -29,6 +83,10 @@ pub enum MountSource {
     Bind(AbsPath),
     /// A named volume, created when it does not exist.
     Volume(String),
+    /// A new volume, which the engine names.
+    Anonymous,
+    /// The files of an image, by its name; never writable.
+    Image(String),
     /// Memory, at most so many bytes, with this mode.
     Tmpfs {
         /// Upper bound in bytes; none means the profile's default.
@@ -111,85 +169,65 @@ impl fmt::Display for AbsPath {
 }
 
 impl MountRequest {
-    /// Parses `-v SOURCE:TARGET[:OPTIONS]`. A source that starts with `/`, `./`, `../` or is `.` is a
-    /// host path, resolved against `cwd`; any other is a volume name. Options: `ro`, `rw`, `z`, `Z` (accepted:
-    /// SELinux labels are not used), `nocopy` is refused.
+    /// Parses `-v [SOURCE:]TARGET[:OPTIONS]`. A source that starts with `/`, `./`, `../` or is `.` is a
+    /// host path, resolved against `cwd`; any other is a volume name; without one it is a new volume. Options:
+    /// `ro`, `rw`, `nocopy` (of a volume), `z`, `Z` (accepted: SELinux labels are not used).
     ///
     /// # Errors
     /// [`MountError`] naming the part that is wrong.
     pub fn parse_volume(text: &str, cwd: &Path) -> Result<Self, MountError> {
         let fail = |reason: &str| MountError::Form { text: text.to_owned(), reason: reason.to_owned() };
-        let mut parts = text.split(':');
-        let (Some(source), Some(target)) = (parts.next(), parts.next()) else {
-            return Err(fail("expected SOURCE:TARGET[:OPTIONS]; anonymous volumes are not supported yet"));
+        let parts: Vec<&str> = text.split(':').collect();
+        let (source, target, words) = match parts[..] {
+            [target] => (None, target, "rw"),
+            [source, target] => (Some(source), target, "rw"),
+            [source, target, words] => (Some(source), target, words),
+            _ => return Err(fail("more than two colons")),
         };
-        let options = parts.next().unwrap_or("rw");
-        if parts.next().is_some() {
-            return Err(fail("more than two colons"));
-        }
-        let mut read_only = false;
-        for option in options.split(',') {
-            match option {
+        let source = match source {
+            Some(source) => MountSource::host_or_volume(source, cwd)?,
+            None => MountSource::Anonymous,
+        };
+        let (mut read_only, mut options) = (false, SourceOptions::default());
+        for word in words.split(',') {
+            match word {
                 "ro" => read_only = true,
+                "nocopy" if matches!(source, MountSource::Volume(_)) => options.no_copy = true,
+                "nocopy" => return Err(fail("nocopy is for volumes")),
                 "rw" | "z" | "Z" => {}
-                _ => return Err(fail("known options are ro, rw, z and Z")),
+                _ => return Err(fail("known options are ro, rw, nocopy, z and Z")),
             }
         }
-        Ok(Self {
-            source: MountSource::host_or_volume(source, cwd)?,
-            target: AbsPath::new(target)?,
-            read_only,
-        })
+        Ok(Self { source, target: AbsPath::new(target)?, read_only, options })
     }
 
-    /// Parses `--mount type=bind|volume|tmpfs,source=…,target=…[,readonly][,tmpfs-size=…][,tmpfs-mode=…]`.
+    /// Parses `--mount type=bind|volume|tmpfs|image,source=…,target=…[,readonly]`, with `tmpfs-size` and
+    /// `tmpfs-mode`, `volume-nocopy` and `volume-subpath`, `image-subpath`.
     ///
     /// # Errors
     /// [`MountError`] naming the part that is wrong; an unknown key is refused.
     pub fn parse_mount(text: &str, cwd: &Path) -> Result<Self, MountError> {
         let fail = |reason: String| MountError::Form { text: text.to_owned(), reason };
-        let (mut kind, mut source, mut target, mut read_only, mut size, mut mode) =
-            ("volume", None, None, false, None, None);
+        let mut fields = Fields { kind: "volume", ..Fields::default() };
         for field in text.split(',') {
             let (key, value) = field.split_once('=').unwrap_or((field, "true"));
-            match key {
-                "type" => kind = value,
-                "source" | "src" => source = Some(value),
-                "target" | "dst" | "destination" => target = Some(value),
-                "readonly" | "ro" => {
-                    read_only = match value {
-                        "true" | "1" => true,
-                        "false" | "0" => false,
-                        _ => return Err(fail(format!("{key} is true or false, not {value:?}"))),
-                    }
-                }
-                "tmpfs-size" => {
-                    size = Some(value.parse().map_err(|e: crate::QuantityError| fail(e.to_string()))?)
-                }
-                "tmpfs-mode" => {
-                    mode = Some(
-                        u32::from_str_radix(value, 8)
-                            .ok()
-                            .filter(|mode| *mode <= 0o7777)
-                            .ok_or_else(|| fail(format!("mode {value:?} is not octal")))?,
-                    )
-                }
-                _ => return Err(fail(format!("unknown or unsupported key {key:?}"))),
-            }
+            fields.take(key, value).map_err(fail)?;
         }
-        let target = AbsPath::new(target.ok_or_else(|| fail("target is missing".into()))?)?;
-        let source = match (kind, source) {
-            ("tmpfs", None) => MountSource::Tmpfs { size, mode },
+        let target = AbsPath::new(fields.target.ok_or_else(|| fail("target is missing".into()))?)?;
+        fields.judge().map_err(fail)?;
+        let source = match (fields.kind, fields.source) {
+            ("tmpfs", None) => MountSource::Tmpfs { size: fields.size, mode: fields.mode },
             ("tmpfs", Some(_)) => return Err(fail("a tmpfs has no source".into())),
-            _ if size.is_some() || mode.is_some() => {
-                return Err(fail("tmpfs-size and tmpfs-mode need type=tmpfs".into()));
-            }
             ("bind", Some(source)) => MountSource::Bind(AbsPath::new(cwd.join(source))?),
             ("volume", Some(source)) => MountSource::volume(source)?,
-            ("bind" | "volume", None) => return Err(fail("source is missing".into())),
-            _ => return Err(fail(format!("unknown type {kind:?} (bind, volume, tmpfs)"))),
+            ("volume", None) => MountSource::Anonymous,
+            ("image", Some(source)) => MountSource::Image(source.to_owned()),
+            ("bind" | "image", None) => return Err(fail("source is missing".into())),
+            (kind, _) => return Err(fail(format!("unknown type {kind:?} (bind, volume, tmpfs, image)"))),
         };
-        Ok(Self { source, target, read_only })
+        let options = SourceOptions { anonymous: false, no_copy: fields.no_copy, subpath: fields.subpath };
+        let read_only = fields.read_only || fields.kind == "image";
+        Ok(Self { source, target, read_only, options })
     }
 
     /// Parses `--tmpfs TARGET[:size=…,mode=…,ro]`.
@@ -206,21 +244,81 @@ impl MountRequest {
                 Some(("size", value)) => {
                     size = Some(value.parse().map_err(|e: crate::QuantityError| fail(e.to_string()))?)
                 }
-                Some(("mode", value)) => {
-                    mode = Some(
-                        u32::from_str_radix(value, 8)
-                            .ok()
-                            .filter(|mode| *mode <= 0o7777)
-                            .ok_or_else(|| fail(format!("mode {value:?} is not octal")))?,
-                    )
-                }
+                Some(("mode", value)) => mode = Some(octal(value).map_err(fail)?),
                 None if option == "ro" => read_only = true,
                 None if matches!(option, "rw" | "nosuid" | "nodev") => {}
                 _ => return Err(fail(format!("unknown or unsupported option {option:?}"))),
             }
         }
-        Ok(Self { source: MountSource::Tmpfs { size, mode }, target: AbsPath::new(target)?, read_only })
+        Ok(Self {
+            source: MountSource::Tmpfs { size, mode },
+            target: AbsPath::new(target)?,
+            read_only,
+            options: SourceOptions::default(),
+        })
     }
+}
+
+/// The words of one `--mount`.
+#[derive(Default)]
+struct Fields<'t> {
+    kind: &'t str,
+    source: Option<&'t str>,
+    target: Option<&'t str>,
+    read_only: bool,
+    size: Option<ByteSize>,
+    mode: Option<u32>,
+    no_copy: bool,
+    subpath: Option<AbsPath>,
+    /// The type that a key was for.
+    meant: Vec<(&'static str, String)>,
+}
+
+impl<'t> Fields<'t> {
+    fn take(&mut self, key: &'t str, value: &'t str) -> Result<(), String> {
+        let flag = || match value {
+            "true" | "1" => Ok(true),
+            "false" | "0" => Ok(false),
+            _ => Err(format!("{key} is true or false, not {value:?}")),
+        };
+        if let Some((kind, _)) = key.split_once('-') {
+            let known = ["tmpfs", "volume", "image"].into_iter().find(|known| *known == kind);
+            self.meant.extend(known.map(|known| (known, key.to_owned())));
+        }
+        match key {
+            "type" => self.kind = value,
+            "source" | "src" => self.source = Some(value),
+            "target" | "dst" | "destination" => self.target = Some(value),
+            "readonly" | "ro" => self.read_only = flag()?,
+            "tmpfs-size" => {
+                self.size = Some(value.parse().map_err(|error: crate::QuantityError| error.to_string())?);
+            }
+            "tmpfs-mode" => self.mode = Some(octal(value)?),
+            "volume-nocopy" => self.no_copy = flag()?,
+            "volume-driver" if value == "local" => {}
+            "volume-driver" => return Err(format!("there is no volume driver {value:?}, only local")),
+            "volume-subpath" | "image-subpath" => {
+                let path = AbsPath::new(Path::new("/").join(value));
+                self.subpath =
+                    Some(path.map_err(|_| format!("{key} is a path below the source without .."))?);
+            }
+            _ => return Err(format!("unknown or unsupported key {key:?}")),
+        }
+        Ok(())
+    }
+
+    /// Keys of one type do not go with another.
+    fn judge(&self) -> Result<(), String> {
+        match self.meant.iter().find(|(kind, _)| *kind != self.kind) {
+            Some((kind, key)) => Err(format!("{key} needs type={kind}")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn octal(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777);
+    mode.ok_or_else(|| format!("mode {text:?} is not octal"))
 }
 
 impl MountSource {
@@ -264,9 +362,11 @@ mod tests {
                 let source = match mount.source {
                     MountSource::Bind(path) => path.to_string(),
                     MountSource::Volume(name) => format!("volume {name}"),
-                    MountSource::Tmpfs { .. } => "tmpfs".into(),
+                    MountSource::Anonymous => "new".into(),
+                    MountSource::Tmpfs { .. } | MountSource::Image(_) => "no volume".into(),
                 };
-                format!("{source} -> {}{}", mount.target, if mount.read_only { " ro" } else { "" })
+                let no_copy = if mount.options.no_copy { " nocopy" } else { "" };
+                format!("{source} -> {}{}{no_copy}", mount.target, if mount.read_only { " ro" } else { "" })
             }
             Err(_) => "error".into(),
         };
@@ -286,8 +386,24 @@ mod tests {
         check("/a:/b/../../etc", "error");
         check("/a/../b:/c", "error");
         check("/a:/b:nocopy", "error");
-        check("/a", "error");
+        check("data:/b:nocopy,ro", "volume data -> /b ro nocopy");
+        check("/a", "new -> /a");
+        check("a", "error");
         check("/a:/b:ro:x", "error");
+    }
+
+    #[test]
+    fn volumes_of_another_container() {
+        let check = |text: &str, expect: Option<(&str, bool)>| {
+            let parsed = text.parse::<VolumesFrom>().ok();
+            let got = parsed.as_ref().map(|from| (from.container.as_str(), from.read_only));
+            assert_eq!(got, expect, "{text}");
+        };
+        check("db", Some(("db", false)));
+        check("db:ro", Some(("db", true)));
+        check("db:rw,z", Some(("db", false)));
+        check(":ro", None);
+        check("db:x", None);
     }
 
     #[test]
@@ -302,9 +418,20 @@ mod tests {
             "type=npipe,src=a,dst=/b",
             "type=tmpfs,src=a,dst=/b",
             "type=bind,src=/a,dst=/b,evil=1",
+            "type=bind,src=/a,dst=/b,volume-nocopy",
+            "type=volume,src=a,dst=/b,image-subpath=x",
+            "type=volume,src=a,dst=/b,volume-subpath=../x",
+            "type=volume,src=aa,dst=/b,volume-driver=nfs",
+            "type=image,dst=/b",
         ] {
             assert!(MountRequest::parse_mount(bad, cwd).is_err(), "{bad}");
         }
+        let mount = MountRequest::parse_mount("type=image,source=a/b:c,target=/y,image-subpath=usr/lib", cwd);
+        let mount = mount.expect("valid");
+        assert_eq!((mount.source, mount.read_only), (MountSource::Image("a/b:c".into()), true));
+        assert_eq!(mount.options.subpath.map(|path| path.to_string()).as_deref(), Some("/usr/lib"));
+        let mount = MountRequest::parse_mount("target=/y", cwd).expect("valid");
+        assert_eq!(mount.source, MountSource::Anonymous);
         assert!(MountRequest::parse_tmpfs("/tmp:size=64m,mode=1777").is_ok());
         assert!(MountRequest::parse_tmpfs("/tmp:exec").is_err());
     }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The version of all records written by this build.
-pub const GENERATION: u32 = 1;
+pub const GENERATION: u32 = 2;
 
 /// Everything the runtime must know to create a container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -148,6 +148,17 @@ pub enum MountKind {
         source: PathBuf,
         /// How owners are translated.
         ids: BindIds,
+        /// Only this path below it, looked up when it is mounted: a container may have written there, so links
+        /// lead nowhere outside of the source.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subpath: Option<PathBuf>,
+    },
+    /// Directories of image layers as one, never writable.
+    Layers {
+        /// Topmost first.
+        lowers: Vec<PathBuf>,
+        /// A directory that holds an empty `upper` and `work`, which overlayfs wants.
+        scratch: PathBuf,
     },
 }
 
@@ -335,5 +346,14 @@ mod tests {
         let some: Resources = serde_json::from_str(some).expect("a record");
         assert!(!some.is_empty() && some.cpu_shares.is_none());
         assert!(serde_json::from_str::<Resources>(r#"{"cpuset_cpus":"x"}"#).is_err());
+    }
+
+    #[test]
+    fn a_mount_of_generation_1_is_read() {
+        let old = r#"{"target":"/d","kind":{"Bind":{"source":"/s","ids":"Container"}},"read_only":true,"no_exec":false}"#;
+        let mount: Mount = serde_json::from_str(old).expect("an old record");
+        let kind = MountKind::Bind { source: "/s".into(), ids: BindIds::Container, subpath: None };
+        assert_eq!(mount.kind, kind);
+        assert_eq!(serde_json::to_string(&mount).expect("json"), old, "and written as before");
     }
 }

@@ -20,8 +20,11 @@ pub struct ContainerRecord {
     pub image: Digest,
     /// The image as the user named it.
     pub image_name: String,
-    /// What the user asked for.
+    /// What the user asked for; anonymous volumes have their names, and those of other containers are listed.
     pub spec: ContainerSpec,
+    /// Images that are mounted somewhere.
+    #[serde(default)]
+    pub mount_images: Vec<Digest>,
     /// The profile in force.
     pub profile: ProfileName,
     /// First host id of the leased range; none with the host's user namespace.

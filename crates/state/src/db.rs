@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -11,13 +12,17 @@ pub struct Database {
     path: std::path::PathBuf,
 }
 
-/// A named volume.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Volume {
     /// Its name.
     pub name: String,
     /// Nanoseconds since the epoch.
     pub created_ns: i64,
+    /// Key to value.
+    pub labels: BTreeMap<String, String>,
+    /// What its driver was told.
+    pub options: BTreeMap<String, String>,
 }
 
 /// A request of a project that the user has granted.
@@ -30,11 +35,17 @@ pub struct Grant {
 }
 
 /// Each entry is one step; the number of steps done is SQLite's `user_version`.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE volumes (name TEXT PRIMARY KEY, created_ns INTEGER NOT NULL) STRICT;
     CREATE TABLE grants (subject TEXT NOT NULL, request TEXT NOT NULL, granted_ns INTEGER NOT NULL,
                          PRIMARY KEY (subject, request)) STRICT;
-"];
+",
+    "
+    ALTER TABLE volumes ADD COLUMN labels TEXT NOT NULL DEFAULT '{}';
+    ALTER TABLE volumes ADD COLUMN options TEXT NOT NULL DEFAULT '{}';
+",
+];
 
 impl Database {
     /// Opens the database and brings its schema up to date.
@@ -57,13 +68,29 @@ impl Database {
     ///
     /// # Errors
     /// [`Error::Database`].
-    pub fn add_volume(&self, name: &str, created_ns: i64) -> Result<bool, Error> {
+    pub fn add_volume(&self, volume: &Volume) -> Result<bool, Error> {
+        let Volume { name, created_ns, labels, options } = volume;
         self.connection
             .execute(
-                "INSERT OR IGNORE INTO volumes (name, created_ns) VALUES (?1, ?2)",
-                params![name, created_ns],
+                "INSERT OR IGNORE INTO volumes (name, created_ns, labels, options) VALUES (?1, ?2, ?3, ?4)",
+                params![name, created_ns, to_json(labels), to_json(options)],
             )
             .map(|rows| rows == 1)
+            .map_err(|source| self.fail(source))
+    }
+
+    /// One volume, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Database`].
+    pub fn volume(&self, name: &str) -> Result<Option<Volume>, Error> {
+        self.connection
+            .query_row(
+                "SELECT name, created_ns, labels, options FROM volumes WHERE name = ?1",
+                params![name],
+                of_row,
+            )
+            .optional()
             .map_err(|source| self.fail(source))
     }
 
@@ -85,8 +112,8 @@ impl Database {
     pub fn volumes(&self) -> Result<Vec<Volume>, Error> {
         let query = || -> rusqlite::Result<Vec<Volume>> {
             self.connection
-                .prepare("SELECT name, created_ns FROM volumes ORDER BY name")?
-                .query_map([], |row| Ok(Volume { name: row.get(0)?, created_ns: row.get(1)? }))?
+                .prepare("SELECT name, created_ns, labels, options FROM volumes ORDER BY name")?
+                .query_map([], of_row)?
                 .collect()
         };
         query().map_err(|source| self.fail(source))
@@ -127,6 +154,21 @@ impl Database {
     }
 }
 
+fn of_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Volume> {
+    let map = |column: usize| {
+        let text: String = row.get(column)?;
+        serde_json::from_str(&text).map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+        })
+    };
+    Ok(Volume { name: row.get(0)?, created_ns: row.get(1)?, labels: map(2)?, options: map(3)? })
+}
+
+/// A map of texts is always JSON.
+fn to_json(map: &BTreeMap<String, String>) -> String {
+    serde_json::to_string(map).unwrap_or_default()
+}
+
 fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let done: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     if done as usize >= MIGRATIONS.len() {
@@ -146,6 +188,25 @@ fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
 mod tests {
     use super::*;
 
+    fn volume(created_ns: i64) -> Volume {
+        let labels = BTreeMap::from([("k".to_owned(), "v \" w".to_owned())]);
+        Volume { name: "data".into(), created_ns, labels, options: BTreeMap::new() }
+    }
+
+    #[test]
+    fn volumes_of_the_first_schema_are_kept() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let layout = Layout::new(dir.path().join("root"), dir.path().join("run"));
+        layout.prepare().expect("prepare");
+        let old = Connection::open(layout.database()).expect("open");
+        old.execute_batch(MIGRATIONS[0]).expect("first schema");
+        old.execute_batch("INSERT INTO volumes VALUES ('old', 7); PRAGMA user_version = 1;")
+            .expect("a volume");
+        drop(old);
+        let known = Database::open(&layout).expect("migrate").volumes().expect("list");
+        assert_eq!(known, [Volume { name: "old".into(), created_ns: 7, ..Volume::default() }]);
+    }
+
     #[test]
     fn facts_outlive_the_connection() {
         let dir = tempfile::tempdir().expect("temporary directory");
@@ -154,12 +215,14 @@ mod tests {
         let grant = Grant { subject: "/p".into(), request: "ab".into() };
         {
             let db = Database::open(&layout).expect("open");
-            assert!(db.add_volume("data", 5).expect("add"));
-            assert!(!db.add_volume("data", 6).expect("add twice"));
+            assert!(db.add_volume(&volume(5)).expect("add"));
+            assert!(!db.add_volume(&volume(6)).expect("add twice"));
             db.grant(&grant, 1).expect("grant");
         }
         let db = Database::open(&layout).expect("open again");
-        assert_eq!(db.volumes().expect("list"), [Volume { name: "data".into(), created_ns: 5 }]);
+        assert_eq!(db.volumes().expect("list"), [volume(5)]);
+        assert_eq!(db.volume("data").expect("query"), Some(volume(5)));
+        assert_eq!(db.volume("date").expect("query"), None);
         assert!(db.is_granted(&grant).expect("query"));
         assert!(
             !db.is_granted(&Grant { request: "cd".into(), ..grant }).expect("query"),

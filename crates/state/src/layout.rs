@@ -1,4 +1,5 @@
-use std::os::unix::fs::DirBuilderExt;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use corral_spec::ContainerId;
@@ -104,9 +105,42 @@ impl Layout {
         [self.run.join(kind), self.root.join(kind)]
     }
 
-    /// The data directory of a named volume.
+    /// Parent of the volumes' data directories.
+    pub fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
+    /// The data directory of a volume.
     pub fn volume(&self, name: &str) -> PathBuf {
-        self.root.join("volumes").join(name)
+        self.volumes().join(name)
+    }
+
+    /// There while the image's files are copied into a volume; no volume's name begins so.
+    pub fn filling(&self, name: &str) -> PathBuf {
+        self.volumes().join(format!(".filling-{name}"))
+    }
+
+    /// Waits for the right to make and remove volumes, and to use them before a record says so. It ends with the
+    /// descriptor.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the file cannot be made or locked.
+    pub fn lock_volumes(&self) -> Result<OwnedFd, Error> {
+        let path = self.root.join("volumes.lock");
+        let file = std::fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(Error::io("open", &path))?;
+        loop {
+            match rustix::fs::flock(&file, rustix::fs::FlockOperation::LockExclusive) {
+                Ok(()) => return Ok(file.into()),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(errno) => return Err(Error::io("lock", &path)(errno.into())),
+            }
+        }
     }
 
     pub(crate) fn database(&self) -> PathBuf {

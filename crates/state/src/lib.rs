@@ -13,7 +13,8 @@
 //! │                     host ids               └── names/NAME
 //! ├── names/NAME        symlink to ID:
 //! │                     a lease of a name
-//! ├── volumes/NAME/     data of a named volume
+//! ├── volumes/NAME/     data of a volume
+//! ├── volumes.lock      held while volumes are made, filled, removed, or taken by a new container
 //! └── state.db          SQLite: volumes, grants
 //!
 //! records   container.json          last written: a container exists when this file does
@@ -50,5 +51,5 @@ pub use layout::{Layout, Life};
 pub use lease::{ID_RANGE, IdSlot};
 pub use lock::ContainerLock;
 pub use remove_tree::remove_tree;
-pub use tree_size::tree_size;
+pub use tree_size::{TreeSize, tree_size};
 pub use write_file::{read_record, write_record};

@@ -125,6 +125,7 @@ mod tests {
             image: Digest::from_bytes([0; 32]),
             image_name: "busybox".into(),
             spec: ContainerSpec::default(),
+            mount_images: Vec::new(),
             profile: ProfileName::Standard,
             host_ids: None,
             created_ns: 1,

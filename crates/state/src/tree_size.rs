@@ -11,17 +11,26 @@ use crate::Error;
 /// Directories below this depth are not entered: their descriptors would pile up.
 const MAX_DEPTH: usize = 200;
 
-/// Bytes of all files below a directory, a file with several names once; symbolic links are not followed, and what
-/// vanishes meanwhile counts nothing. No directory there is 0.
+/// What a tree holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TreeSize {
+    /// Files that are not empty.
+    pub files: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+}
+
+/// Counts all files below a directory, a file with several names once; symbolic links are files and are not followed,
+/// and what vanishes meanwhile counts nothing. No directory there is nothing.
 ///
 /// # Errors
 /// [`Error::Io`] naming the tree.
-pub fn tree_size(path: &Path) -> Result<u64, Error> {
+pub fn tree_size(path: &Path) -> Result<TreeSize, Error> {
     let fail = |error: Errno| Error::io("measure", path)(error.into());
-    let Some(dir) = open(CWD, path).map_err(fail)? else { return Ok(0) };
-    let (mut seen, mut bytes) = (HashSet::new(), 0);
-    level(&dir, MAX_DEPTH, &mut seen, &mut bytes).map_err(fail)?;
-    Ok(bytes)
+    let Some(dir) = open(CWD, path).map_err(fail)? else { return Ok(TreeSize::default()) };
+    let (mut seen, mut size) = (HashSet::new(), TreeSize::default());
+    level(&dir, MAX_DEPTH, &mut seen, &mut size).map_err(fail)?;
+    Ok(size)
 }
 
 /// None if it is not there, or no directory (any more).
@@ -34,7 +43,12 @@ fn open(at: impl std::os::fd::AsFd, path: impl rustix::path::Arg) -> Result<Opti
     }
 }
 
-fn level(dir: &OwnedFd, depth: usize, seen: &mut HashSet<(u64, u64)>, bytes: &mut u64) -> Result<(), Errno> {
+fn level(
+    dir: &OwnedFd,
+    depth: usize,
+    seen: &mut HashSet<(u64, u64)>,
+    size: &mut TreeSize,
+) -> Result<(), Errno> {
     let mut buffer = [MaybeUninit::<u8>::uninit(); 4096];
     let mut reader = RawDir::new(dir, &mut buffer);
     while let Some(entry) = reader.next() {
@@ -51,13 +65,14 @@ fn level(dir: &OwnedFd, depth: usize, seen: &mut HashSet<(u64, u64)>, bytes: &mu
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory if depth > 0 => {
                 if let Some(below) = open(dir, name)? {
-                    level(&below, depth - 1, seen, bytes)?;
+                    level(&below, depth - 1, seen, size)?;
                 }
             }
             FileType::RegularFile | FileType::Symlink
-                if stat.st_nlink == 1 || seen.insert((stat.st_dev, stat.st_ino)) =>
+                if stat.st_size > 0 && (stat.st_nlink == 1 || seen.insert((stat.st_dev, stat.st_ino))) =>
             {
-                *bytes += u64::try_from(stat.st_size).unwrap_or(0);
+                size.files += 1;
+                size.bytes += u64::try_from(stat.st_size).unwrap_or(0);
             }
             _ => {}
         }
@@ -80,7 +95,8 @@ mod tests {
         std::fs::hard_link(tree.join("a/file"), tree.join("a/b/again")).expect("hard link");
         std::os::unix::fs::symlink(&outside, tree.join("a/link")).expect("link");
         let link = outside.as_os_str().len() as u64;
-        assert_eq!(tree_size(&tree).expect("size"), 1000 + link);
-        assert_eq!(tree_size(&dir.path().join("nothing")).expect("size"), 0);
+        std::fs::write(tree.join("empty"), "").expect("file");
+        assert_eq!(tree_size(&tree).expect("size"), TreeSize { files: 2, bytes: 1000 + link });
+        assert_eq!(tree_size(&dir.path().join("nothing")).expect("size"), TreeSize::default());
     }
 }

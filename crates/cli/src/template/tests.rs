@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use super::{Template, Value};
+use super::{Template, Value, harmless};
 
 fn document() -> Value {
     let json = r#"{
@@ -297,4 +297,9 @@ fn any_text_is_answered() {
         }
     }
     assert!(good > 100, "only {good} were templates");
+}
+
+#[test]
+fn names_do_not_speak_to_the_terminal() {
+    assert_eq!(harmless("a\tb\nü\x1b]0;x\x07\u{9b}1m"), "a\tb\nü\\u{1b}]0;x\\u{7}\\u{9b}1m");
 }

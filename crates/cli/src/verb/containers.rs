@@ -1,3 +1,6 @@
+use std::io::Write;
+
+use corral_engine::Removal;
 use corral_monitor::client::{AttachOptions, Beginning, Client, attach_terminal};
 
 use crate::app::Globals;
@@ -9,7 +12,7 @@ struct RmFlags {
     /// Force the removal of a running container (uses SIGKILL)
     #[arg(short, long)]
     force: bool,
-    /// Remove anonymous volumes associated with the container (there are none yet)
+    /// Remove anonymous volumes associated with the container
     #[arg(short, long)]
     volumes: bool,
     /// Containers
@@ -28,7 +31,16 @@ pub(super) fn rm(globals: &Globals, words: Words) -> Result<u8, Failure> {
             Err(corral_engine::Error::NoContainer(_)) if flags.force => return Ok(name.to_owned()),
             found => found?,
         };
-        engine.remove(&found, flags.force)?;
+        let lost = engine.remove(&found, Removal { force: flags.force, volumes: flags.volumes })?;
+        if lost.files > 0 {
+            let (files, s) = (lost.files, if lost.files == 1 { "" } else { "s" });
+            // Nobody is left to tell when standard error is closed.
+            drop(writeln!(
+                std::io::stderr(),
+                "corral: {name}: discarded {} in {files} file{s} of its writable layer",
+                output::size(lost.bytes)
+            ));
+        }
         Ok(name.to_owned())
     })
 }

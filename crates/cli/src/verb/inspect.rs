@@ -1,12 +1,13 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use corral_engine::{Engine, State, View};
 use corral_image::Image;
 use corral_spec::RestartPolicy;
-use corral_spec::record::{Launch, Mount, MountKind};
+use corral_spec::record::Launch;
 use corral_state::{ContainerRecord, Volume};
 use serde_json::{Value, json};
 
+use super::mounts;
 use crate::Words;
 use crate::app::Globals;
 use crate::failure::Failure;
@@ -189,9 +190,10 @@ fn look(engine: &Engine, name: &str, kind: Option<Kind>, size: bool) -> Result<(
                 Err(error) if error.kind() == corral_spec::ErrorKind::NotFound => Failure::from(error),
                 Err(error) => return Err(error.into()),
             },
-            Kind::Volume => match engine.volumes()?.into_iter().find(|volume| volume.name == name) {
-                Some(volume) => return Ok((candidate, volume_value(engine, &volume))),
-                None => Failure::new(format!("get {name}: no such volume")),
+            Kind::Volume => match engine.find_volume(name) {
+                Ok(volume) => return Ok((candidate, volume_value(engine, &volume)?)),
+                Err(corral_engine::Error::NoVolume(_)) => Failure::new(format!("get {name}: no such volume")),
+                Err(error) => return Err(error.into()),
             },
         };
         if kind.is_some() {
@@ -201,16 +203,18 @@ fn look(engine: &Engine, name: &str, kind: Option<Kind>, size: bool) -> Result<(
     Err(Failure::new(format!("no such object: {name}")))
 }
 
-fn volume_value(engine: &Engine, volume: &Volume) -> Value {
-    json!({
+fn volume_value(engine: &Engine, volume: &Volume) -> Result<Value, Failure> {
+    // Go writes an empty map as `null` here.
+    let or_null = |map: &BTreeMap<String, String>| if map.is_empty() { Value::Null } else { json!(map) };
+    Ok(json!({
         "CreatedAt": rfc3339(volume.created_ns.max(0) as u64 / 1_000_000_000 * 1_000_000_000),
         "Driver": "local",
-        "Labels": null,
-        "Mountpoint": engine.layout().volume(&volume.name),
+        "Labels": or_null(&volume.labels),
+        "Mountpoint": engine.mountpoint(volume)?,
         "Name": volume.name,
-        "Options": null,
+        "Options": or_null(&volume.options),
         "Scope": "local",
-    })
+    }))
 }
 
 fn container(engine: &Engine, view: &View, size: bool) -> Result<Value, Failure> {
@@ -234,13 +238,13 @@ fn container(engine: &Engine, view: &View, size: bool) -> Result<Value, Failure>
             "WorkingDir": launch.process.workdir,
             "Tty": launch.process.tty,
             "OpenStdin": launch.process.stdin,
-            "Labels": record.spec.labels.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+            "Labels": record.spec.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
             "StopSignal": launch.stop_signal.to_string(),
             "StopTimeout": launch.stop_timeout_ms / 1000,
         },
         "RestartCount": restarts(&view.state),
         "HostConfig": host_config(record, &launch),
-        "Mounts": launch.mounts.iter().filter_map(|part| mount(engine, part)).collect::<Vec<_>>(),
+        "Mounts": mounts::mounts(&record.spec, &launch),
         "Corral": {
             "Profile": record.profile.as_str(),
             "FirstHostId": record.host_ids,
@@ -273,6 +277,8 @@ fn host_config(record: &ContainerRecord, launch: &Launch) -> Value {
         "AutoRemove": launch.remove,
         "RestartPolicy": restart_policy(launch.restart),
         "Init": launch.process.init,
+        "Binds": mounts::binds(&record.spec),
+        "VolumesFrom": mounts::volumes_from(&record.spec),
         "UsernsMode": if launch.ids.is_some() { "private" } else { "host" },
         "Dns": settings.dns,
         "DnsOptions": settings.dns_options,
@@ -309,9 +315,7 @@ fn restarts(state: &State) -> u32 {
     }
 }
 
-fn pairs<'a>(
-    pairs: impl Iterator<Item = (&'a str, &'a str)>,
-) -> std::collections::BTreeMap<&'a str, &'a str> {
+fn pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> BTreeMap<&'a str, &'a str> {
     pairs.collect()
 }
 
@@ -343,26 +347,6 @@ fn state(state: &State) -> Value {
         "StartedAt": rfc3339(exit.map_or(started, |exit| exit.started_ns)),
         "FinishedAt": rfc3339(exit.map_or(0, |exit| exit.finished_ns)),
     })
-}
-
-/// Binds of the user's; the engine's own are not his business.
-fn mount(engine: &Engine, mount: &Mount) -> Option<Value> {
-    let target = mount.target.to_string();
-    let (kind, source) = match &mount.kind {
-        MountKind::Bind { source, .. } => ("bind", source.as_path()),
-        MountKind::Tmpfs { .. } if !target.starts_with("/dev") => ("tmpfs", std::path::Path::new("")),
-        _ => return None,
-    };
-    let name = source.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    if kind == "bind" && engine.layout().volume(name) == source {
-        return Some(json!({
-            "Type": "volume", "Name": name, "Source": source, "Destination": target, "Driver": "local",
-            "Mode": "", "RW": !mount.read_only, "Propagation": "",
-        }));
-    }
-    Some(json!({
-        "Type": kind, "Source": source, "Destination": target, "Mode": "", "RW": !mount.read_only, "Propagation": "",
-    }))
 }
 
 fn image_value(engine: &Engine, image: &Image) -> Result<Value, Failure> {

@@ -79,7 +79,9 @@ const GROUPS: &[Group] = &[
         about: "Manage volumes",
         verbs: &[],
         commands: &[
-            own(&["create"], "Create volumes", volume::create),
+            own(&["create"], "Create a volume", volume::create),
+            own(&["export"], "Write a volume's files as a tar archive", volume::export),
+            own(&["import"], "Unpack a tar archive into a volume", volume::import),
             own(&["inspect"], "Display detailed information on one or more volumes", inspect::volumes),
             own(&["ls", "list"], "List volumes", volume_list::list),
             own(&["prune"], "Remove unused local volumes", prune::volumes),

@@ -2,15 +2,18 @@
 
 mod attach;
 mod boot;
+mod commit;
 mod containers;
 mod doctor;
 pub(crate) mod exec;
+mod files;
 mod image_list;
 mod images;
 pub(crate) mod inner;
 mod inspect;
 mod logs;
 mod manage;
+mod mounts;
 mod pack;
 mod prune;
 mod ps;
@@ -45,13 +48,17 @@ const VERBS: &[(&str, &str, Act)] = &[
         "Attach local standard input, output, and error streams to a running container",
         attach::attach,
     ),
+    ("commit", "Create a new image from a container's changes", commit::commit),
+    ("cp", "Copy files/folders between a container and the local filesystem", files::cp),
     ("create", "Create a new container", run::create),
+    ("diff", "Inspect changes to files or directories on a container's filesystem", files::diff),
     (
         "doctor",
         "Try every kernel primitive in use, and say what is missing and how to get it",
         doctor::doctor,
     ),
     ("exec", "Execute a command in a running container", exec::exec),
+    ("export", "Export a container's filesystem as a tar archive", files::export),
     ("history", "Show the history of an image", image_list::history),
     ("images", "List images", image_list::images),
     ("import", "Import the contents from a tarball to create a filesystem image", transfer::import),
@@ -86,14 +93,10 @@ const PLANNED: &[&str] = &[
     "build",
     "builder",
     "buildx",
-    "commit",
     "compose",
     "config",
     "context",
-    "cp",
-    "diff",
     "events",
-    "export",
     "login",
     "logout",
     "manifest",

@@ -1,6 +1,6 @@
 use std::io::{BufRead, Write};
 
-use corral_engine::{Engine, Pruned, View};
+use corral_engine::{Pruned, View};
 use corral_image::ImageSummary;
 
 use super::image_list::created_ns;
@@ -80,7 +80,7 @@ pub(super) fn images(globals: &Globals, words: Words) -> Result<u8, Failure> {
     report(&[("Deleted Images:", pruned)])
 }
 
-/// `corral volume prune`. Volumes without a name are not there yet: without `--all` there is nothing to remove.
+/// `corral volume prune`.
 pub(super) fn volumes(globals: &Globals, words: Words) -> Result<u8, Failure> {
     let Some(flags) = super::parse::<AllFlags>("volume prune", words)? else { return Ok(0) };
     let wanted = Wanted::new(&flags.filter, &["all", "label", "label!"])?;
@@ -98,7 +98,7 @@ pub(super) fn volumes(globals: &Globals, words: Words) -> Result<u8, Failure> {
     if !flags.force && !confirmed(warning)? {
         return Ok(0);
     }
-    let pruned = globals.engine()?.prune_volumes(&|_| all && wanted.unlabelled())?;
+    let pruned = globals.engine()?.prune_volumes(all, &|volume| wanted.filters.labels(&volume.labels))?;
     report(&[("Deleted Volumes:", pruned)])
 }
 
@@ -131,16 +131,12 @@ pub(super) fn system(globals: &Globals, words: Words) -> Result<u8, Failure> {
     let engine = globals.engine()?;
     let mut parts = vec![("Deleted Containers:", engine.prune_containers(&|view| wanted.container(view))?)];
     if flags.volumes {
-        parts.push(("Deleted Volumes:", anonymous_volumes(&engine)?));
+        let volumes = engine.prune_volumes(false, &|volume| wanted.filters.labels(&volume.labels))?;
+        parts.push(("Deleted Volumes:", volumes));
     }
     parts.push(("Deleted Images:", engine.prune_images(flags.all, &|image| wanted.image(image))?));
     parts.push(("Deleted build cache objects:", engine.prune_layers()?));
     report(&parts)
-}
-
-/// Those without a name, of which there are none yet.
-fn anonymous_volumes(engine: &Engine) -> Result<Pruned, Failure> {
-    Ok(engine.prune_volumes(&|_| false)?)
 }
 
 fn warning(flags: &SystemFlags, wanted: &Wanted<'_>) -> String {
@@ -200,11 +196,6 @@ impl<'f> Wanted<'f> {
     fn image(&self, image: &ImageSummary) -> bool {
         let made = created_ns(image.created.as_deref()).unwrap_or(0);
         self.until_ns.is_none_or(|until| made < until) && self.filters.labels(&image.labels)
-    }
-
-    /// Volumes have no labels yet.
-    fn unlabelled(&self) -> bool {
-        self.filters.labels(&std::collections::BTreeMap::new())
     }
 }
 

@@ -205,8 +205,8 @@ pub(super) fn labels(view: &View) -> BTreeMap<String, String> {
 fn mounts(view: &View) -> impl Iterator<Item = String> {
     view.record.spec.mounts.iter().map(|mount| match &mount.source {
         MountSource::Bind(path) => path.to_string(),
-        MountSource::Volume(name) => name.clone(),
-        MountSource::Tmpfs { .. } => String::new(),
+        MountSource::Volume(name) | MountSource::Image(name) => name.clone(),
+        MountSource::Tmpfs { .. } | MountSource::Anonymous => String::new(),
     })
 }
 

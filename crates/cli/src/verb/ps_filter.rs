@@ -109,8 +109,8 @@ impl<'e> PsFilter<'e> {
             have.push(mount.target.to_string());
             match &mount.source {
                 MountSource::Bind(path) => have.push(path.to_string()),
-                MountSource::Volume(name) => have.push(name.clone()),
-                MountSource::Tmpfs { .. } => {}
+                MountSource::Volume(name) | MountSource::Image(name) => have.push(name.clone()),
+                MountSource::Tmpfs { .. } | MountSource::Anonymous => {}
             }
         }
         self.filters.exact("volume", &have.iter().map(String::as_str).collect::<Vec<_>>())

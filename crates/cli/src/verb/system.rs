@@ -194,7 +194,7 @@ fn verbose(engine: &Engine, usage: &Usage) -> Result<String, Failure> {
             ],
         ));
     }
-    let links = volume_list::links(engine)?;
+    let links = engine.volume_users()?;
     let mut volumes = Vec::new();
     for volume in engine.volumes()? {
         let links = links.get(&volume.name).copied().unwrap_or(0);
@@ -203,7 +203,7 @@ fn verbose(engine: &Engine, usage: &Usage) -> Result<String, Failure> {
             &volume,
             links.to_string(),
             size4(engine.volume_size(&volume.name)?),
-        ));
+        )?);
     }
     let images_table = "table {{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}\t{{.SharedSize}}\t\
                         {{.UniqueSize}}\t{{.Containers}}";

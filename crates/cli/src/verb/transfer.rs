@@ -34,29 +34,40 @@ pub(super) fn save(globals: &Globals, words: Words) -> Result<u8, Failure> {
     };
     let images: Vec<&str> = flags.images.iter().map(String::as_str).collect();
     let engine = globals.engine()?;
+    let write = |out: &mut dyn Write| Ok(engine.store().save(&images, format, out)?);
     match &flags.output {
-        None if isatty(rustix::stdio::stdout()) => {
-            Err(Failure::new("cowardly refusing to save to a terminal. Use the -o flag or redirect"))
-        }
-        None => {
-            let mut out = BufWriter::with_capacity(BUFFER, std::io::stdout().lock());
-            engine.store().save(&images, format, &mut out)?;
-            out.flush()?;
-            Ok(0)
-        }
-        Some(path) => {
-            // A half archive never stands under the name that was asked for.
-            let staged = staged(path);
-            let written = write_archive(&staged, |out| {
-                engine.store().save(&images, format, out).map_err(Failure::from)
-            })
-            .and_then(|()| std::fs::rename(&staged, path).map_err(Failure::from));
-            if written.is_err() {
-                drop(std::fs::remove_file(&staged));
-            }
-            written.map(|()| 0)
-        }
+        None => to_stdout("save", write),
+        Some(path) => to_file(path, write),
     }
+}
+
+/// Writes an archive to standard output, unless that is a terminal.
+pub(super) fn to_stdout(
+    verb: &str,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,
+) -> Result<u8, Failure> {
+    if isatty(rustix::stdio::stdout()) {
+        let reason = format!("cowardly refusing to {verb} to a terminal. Use the -o flag or redirect");
+        return Err(Failure::new(reason));
+    }
+    let mut out = BufWriter::with_capacity(BUFFER, std::io::stdout().lock());
+    write(&mut out)?;
+    out.flush()?;
+    Ok(0)
+}
+
+/// Writes an archive to a file. A half one never stands under the name that was asked for.
+pub(super) fn to_file(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,
+) -> Result<u8, Failure> {
+    let staged = staged(path);
+    let written =
+        write_archive(&staged, write).and_then(|()| std::fs::rename(&staged, path).map_err(Failure::from));
+    if written.is_err() {
+        drop(std::fs::remove_file(&staged));
+    }
+    written.map(|()| 0)
 }
 
 fn staged(path: &Path) -> PathBuf {
@@ -67,7 +78,7 @@ fn staged(path: &Path) -> PathBuf {
 
 fn write_archive(
     path: &Path,
-    write: impl FnOnce(&mut BufWriter<File>) -> Result<(), Failure>,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let file = File::create_new(path)
         .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
@@ -106,7 +117,7 @@ pub(super) fn load(globals: &Globals, words: Words) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn open(path: Option<&Path>, verb: &str) -> Result<Box<dyn Read>, Failure> {
+pub(super) fn open(path: Option<&Path>, verb: &str) -> Result<Box<dyn Read>, Failure> {
     match path {
         Some(path) => {
             let file = File::open(path)

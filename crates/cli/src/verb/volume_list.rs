@@ -1,7 +1,4 @@
-use std::collections::{BTreeMap, BTreeSet};
-
 use corral_engine::Engine;
-use corral_spec::MountSource;
 use corral_state::Volume;
 
 use crate::app::Globals;
@@ -53,62 +50,43 @@ pub(super) fn list(globals: &Globals, words: Words) -> Result<u8, Failure> {
     let rows: Vec<Value> = filtered(&engine, &flags.filter)?
         .iter()
         .map(|volume| row(&engine, volume, "N/A".into(), "N/A".into()))
-        .collect();
+        .collect::<Result<_, _>>()?;
     output::print(&format.rows(&rows)?)?;
     Ok(0)
 }
 
 /// A volume's cells. How many containers use it and how large it is cost a look at all of them.
-pub(super) fn row(engine: &Engine, volume: &Volume, links: String, size: String) -> Value {
+pub(super) fn row(engine: &Engine, volume: &Volume, links: String, size: String) -> Result<Value, Failure> {
+    let labels = volume.labels.clone();
     let cells = vec![
         ("Name", volume.name.as_str().into()),
         ("Group", "N/A".into()),
         ("Driver", "local".into()),
         ("Scope", "local".into()),
         ("Availability", "N/A".into()),
-        ("Mountpoint", engine.layout().volume(&volume.name).display().to_string().into()),
-        ("Labels", "".into()),
+        ("Mountpoint", engine.mountpoint(volume)?.display().to_string().into()),
+        (
+            "Labels",
+            labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",").into(),
+        ),
         ("Links", links.into()),
         ("Size", size.into()),
         ("Status", "N/A".into()),
     ];
-    Value::row("*formatter.volumeContext", cells, BTreeMap::new())
-}
-
-/// How many containers use each volume.
-pub(super) fn links(engine: &Engine) -> Result<BTreeMap<String, usize>, Failure> {
-    let mut links = BTreeMap::new();
-    for view in engine.list()? {
-        let names: BTreeSet<_> = view
-            .record
-            .spec
-            .mounts
-            .iter()
-            .filter_map(|mount| match &mount.source {
-                MountSource::Volume(name) => Some(name.clone()),
-                _ => None,
-            })
-            .collect();
-        for name in names {
-            *links.entry(name).or_insert(0) += 1;
-        }
-    }
-    Ok(links)
+    Ok(Value::row("*formatter.volumeContext", cells, labels))
 }
 
 fn filtered(engine: &Engine, filters: &[Filter]) -> Result<Vec<Volume>, Failure> {
     let filters = Filters::new(filters, &["dangling", "driver", "label", "name"])?;
     let mut volumes = engine.volumes()?;
     if let Some(dangling) = filters.flag("dangling")? {
-        let links = links(engine)?;
-        volumes.retain(|volume| links.contains_key(&volume.name) != dangling);
+        let users = engine.volume_users()?;
+        volumes.retain(|volume| users.contains_key(&volume.name) != dangling);
     }
-    // Volumes have no labels yet: one that is asked for is nowhere.
-    let labels = BTreeMap::new();
     volumes.retain(|volume| {
         filters.exact("driver", &["local"])
             && filters.pattern("name", &volume.name)
-            && filters.labels(&labels)
+            && filters.labels(&volume.labels)
     });
     Ok(volumes)
 }

@@ -67,7 +67,7 @@ fn launch(profile: ProfileName) -> Launch {
 }
 
 fn bind(source: &str, target: &str, read_only: bool, ids: BindIds) -> Mount {
-    let kind = MountKind::Bind { source: source.into(), ids };
+    let kind = MountKind::Bind { source: source.into(), ids, subpath: None };
     Mount { target: path(target), kind, read_only, no_exec: false }
 }
 

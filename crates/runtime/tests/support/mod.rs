@@ -47,7 +47,7 @@ pub fn mount(target: &str, kind: MountKind) -> Mount {
 }
 
 pub fn bind(source: impl Into<PathBuf>, target: &str, ids: BindIds) -> Mount {
-    mount(target, MountKind::Bind { source: source.into(), ids })
+    mount(target, MountKind::Bind { source: source.into(), ids, subpath: None })
 }
 
 impl Bench {

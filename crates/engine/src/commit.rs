@@ -1,0 +1,89 @@
+use corral_image::{Commit, ContainerConfig, Image};
+use corral_spec::{ContainerId, ContainerSpec, Digest, Entrypoint, ImageRef, UserPart};
+
+use crate::exec::set;
+use crate::{Engine, Error, State};
+
+/// What `commit` was told.
+#[derive(Clone, Debug, Default)]
+pub struct CommitRequest {
+    /// Name of the new image.
+    pub reference: Option<ImageRef>,
+    /// Who makes it.
+    pub author: String,
+    /// The remark in its history.
+    pub message: String,
+    /// Dockerfile instructions.
+    pub changes: Vec<String>,
+}
+
+impl Engine {
+    /// Makes an image of a container: its image, and its writable layer as one more. It is read as it is at this
+    /// moment; whoever wants it to hold still pauses it before.
+    ///
+    /// # Errors
+    /// When the container's image is gone, an instruction makes no sense, or the layer has what no layer can have.
+    pub fn commit(&self, id: &ContainerId, request: &CommitRequest) -> Result<Digest, Error> {
+        let view = self.view(id)?.ok_or_else(|| Error::NoContainer(id.to_string()))?;
+        let record = view.record;
+        let _lease = self.store().lease()?;
+        let image = self.store().resolve(&record.image.to_string())?;
+        let launch = self.launch(id)?;
+        // One that does not run shall not begin meanwhile.
+        let lock = match view.state {
+            State::Running(_) | State::Paused(_) => None,
+            _ => Some(self.layout.lock(id)?),
+        };
+        let (upper, reading) = self.writable_layer(&launch);
+        let made = self.store().upper_layer(&upper, reading).and_then(|layer| {
+            self.store().commit(Commit {
+                base: &image.config,
+                layer: layer.diff_id,
+                config: config(&image, &record.spec),
+                changes: &request.changes,
+                author: &request.author,
+                message: &request.message,
+                created_by: launch.process.argv.join(" "),
+                reference: request.reference.as_ref(),
+            })
+        });
+        if let Some(lock) = lock {
+            self.layout.unlock(lock, id)?;
+        }
+        Ok(made?)
+    }
+}
+
+/// How the container runs: its image's way, and what was asked of it.
+fn config(image: &Image, spec: &ContainerSpec) -> ContainerConfig {
+    let mut config = image.config.config.clone();
+    match &spec.entrypoint {
+        Entrypoint::Image => {}
+        Entrypoint::Reset => (config.entrypoint, config.cmd) = (Vec::new(), Vec::new()),
+        Entrypoint::Program(program) => {
+            (config.entrypoint, config.cmd) = (vec![program.clone()], Vec::new());
+        }
+    }
+    if !spec.command.is_empty() {
+        config.cmd.clone_from(&spec.command);
+    }
+    for variable in &spec.env {
+        set(&mut config.env, &variable.name, &variable.value);
+    }
+    if let Some(user) = &spec.user {
+        let part = |part: &UserPart| match part {
+            UserPart::Id(id) => id.to_string(),
+            UserPart::Name(name) => name.to_string(),
+        };
+        let group = user.group.as_ref().map(|group| format!(":{}", part(group)));
+        config.user = part(&user.user) + &group.unwrap_or_default();
+    }
+    if let Some(dir) = &spec.workdir {
+        config.working_dir = dir.to_string();
+    }
+    if let Some(signal) = spec.stop_signal {
+        config.stop_signal = signal.to_string();
+    }
+    config.labels.extend(spec.labels.iter().cloned());
+    config
+}

@@ -1,0 +1,155 @@
+//! Attacks on whoever copies a container's files (A4, A5): links that lead to the host, swapped while we copy.
+
+use std::fs;
+use std::path::PathBuf;
+
+use corral_tests::{Corral, eventually};
+
+const TOKEN: &str = "canary-91c3";
+
+/// A directory of the host's that no container may read or change, and its contents.
+struct Canary {
+    dir: PathBuf,
+}
+
+impl Canary {
+    fn new(corral: &Corral) -> Self {
+        let dir = corral.dir().join("canary");
+        fs::create_dir(&dir).expect("canary");
+        fs::write(dir.join("secret"), TOKEN).expect("canary");
+        Self { dir }
+    }
+
+    fn check(&self) {
+        assert_eq!(fs::read_to_string(self.dir.join("secret")).expect("canary"), TOKEN);
+        assert_eq!(fs::read_dir(&self.dir).expect("canary").count(), 1, "something was written there");
+    }
+}
+
+fn contains(bytes: &[u8]) -> bool {
+    bytes.windows(TOKEN.len()).any(|window| window == TOKEN.as_bytes())
+}
+
+/// A4: a link in the workspace to a host file, then cp, export, diff, commit.
+#[test]
+fn a_link_to_the_host_is_copied_and_never_followed() {
+    let corral = Corral::new();
+    let canary = Canary::new(&corral);
+    let work = corral.dir().join("work");
+    fs::create_dir(&work).expect("workspace");
+    std::os::unix::fs::chown(&work, Some(4321), Some(4321)).expect("owner");
+    let host = canary.dir.display().to_string();
+    let script = format!(
+        "cd /work; ln -s {host}/secret file; ln -s {host} dir; ln -s ../../../../../..{host} up; ln -s /proc/1/root{host} magic; ln -s /proc/self/root proc; cd /; ln -s {host}/secret rootfile; ln -s {host} rootdir; sleep 1000"
+    );
+    let bind = format!("{}:/work", work.display());
+    corral.ok(&["run", "-d", "--name", "box", "-v", &bind, "busybox", "sh", "-c", &script]);
+    eventually("the links are there", || corral.say(&["exec", "box", "readlink", "/rootdir"]).code == 0);
+    for state in ["running", "stopped"] {
+        if state == "stopped" {
+            corral.ok(&["stop", "-t", "0", "box"]);
+        }
+        let stream = |words: &[&str]| corral.command(words).output().expect("corral runs").stdout;
+        assert!(!contains(&stream(&["cp", "box:/work", "-"])), "{state}: cp");
+        assert!(!contains(&stream(&["export", "box"])), "{state}: export");
+        for path in [
+            "/work/file",
+            "/work/dir/secret",
+            "/work/up/secret",
+            "/work/magic/secret",
+            "/work/proc/etc/passwd",
+            "/rootdir/secret",
+        ] {
+            for flags in [&["cp"][..], &["cp", "-L"]] {
+                assert!(
+                    !contains(&stream(&[flags, &[&format!("box:{path}"), "-"]].concat())),
+                    "{state}: {path}"
+                );
+            }
+        }
+        assert_eq!(corral.ok(&["diff", "box"]), "A /rootdir\nA /rootfile\n", "{state}");
+        corral.ok(&["commit", "box", state]);
+        assert!(!contains(&stream(&["save", state])), "{state}: commit");
+        let out = corral.dir().join(format!("out-{state}"));
+        corral.ok(&["cp", "box:/work", out.to_str().expect("text")]);
+        assert!(fs::symlink_metadata(out.join("dir")).expect("copied").is_symlink(), "{state}");
+        // And in the other direction: what a link names is looked for inside.
+        fs::write(corral.dir().join("planted"), "x").expect("source");
+        for target in [
+            "/work/dir/",
+            "/work/dir/planted",
+            "/work/up/planted",
+            "/work/magic/planted",
+            "/work/file",
+            "/rootdir/",
+        ] {
+            corral.say(&["cp", "planted", &format!("box:{target}")]);
+            canary.check();
+        }
+    }
+}
+
+/// A5: a directory and a link swapped while we copy, a thousand rounds.
+#[test]
+fn swapping_links_while_we_copy_leads_nowhere() {
+    let corral = Corral::new();
+    let canary = Canary::new(&corral);
+    let host = canary.dir.display().to_string();
+    let script = format!(
+        "mkdir -p /w/d/sub /w/l; echo harmless > /w/d/sub/secret; echo harmless > /w/d/secret; ln -s {host} /w/link
+         while :; do mv /w/d /w/l/d; mv /w/link /w/d; mv /w/d /w/link; mv /w/l/d /w/d; done"
+    );
+    let rename = script.replace("mv ", "/bin/busybox mv ");
+    corral.ok(&["run", "-d", "--name", "box", "busybox", "sh", "-c", &rename]);
+    eventually("it swaps", || corral.say(&["exec", "box", "stat", "/w/link"]).code == 0);
+    fs::create_dir_all(corral.dir().join("in/sub")).expect("source");
+    fs::write(corral.dir().join("in/sub/planted"), "x").expect("source");
+    let (mut copied, mut placed) = (0, 0);
+    for round in 0..500 {
+        let path = ["box:/w/d/secret", "box:/w", "box:/w/d/.", "box:/w/d"][round % 4];
+        let output = corral.command(&["cp", path, "-"]).output().expect("corral runs");
+        assert!(!contains(&output.stdout), "round {round}: {path}");
+        copied += u32::from(output.status.success());
+        let target = ["box:/w/d", "box:/w/d/", "box:/w/d/sub"][round % 3];
+        placed += u32::from(corral.say(&["cp", "in/.", target]).code == 0);
+        canary.check();
+    }
+    assert!(copied > 0 && placed > 0, "{copied} copied, {placed} placed");
+    let output = corral.command(&["export", "box"]).output().expect("corral runs");
+    assert!(!contains(&output.stdout));
+}
+
+/// G6: names of files that speak to a terminal.
+#[test]
+fn names_do_not_reach_the_terminal_as_sequences() {
+    let corral = Corral::new();
+    let script = "touch \"$(printf '/tmp/a\\033]0;title\\007')\"; mkdir -p \"$(printf '/w\\033[2J')/.wh.x\"";
+    corral.ok(&["run", "--name", "box", "busybox", "sh", "-c", script]);
+    let raw = corral.ok(&["diff", "box"]);
+    assert!(raw.contains("a\u{1b}]0;title\u{7}"), "bytes for a program: {raw:?}");
+    let said = corral.say(&["commit", "box"]);
+    assert!(said.code == 1 && !said.err.contains('\u{1b}'), "{said:?}");
+}
+
+/// A container's writable layer is hostile input to commit: names, kinds and depths that no layer can have.
+#[test]
+fn a_hostile_layer_is_refused_or_confined() {
+    let corral = Corral::new();
+    let box_of = |name: &str, script: &str| {
+        corral.ok(&["run", "--name", name, "busybox", "sh", "-c", script]);
+    };
+    box_of("mark", "touch /tmp/.wh.passwd");
+    let said = corral.say(&["commit", "mark", "mark"]);
+    assert!(said.code == 1 && said.err.contains(".wh."), "{said:?}");
+    box_of("deep", "cd /tmp; i=0; while [ $i -lt 900 ]; do mkdir d; cd d; i=$((i+1)); done");
+    for words in [&["commit", "deep"][..], &["diff", "deep"], &["export", "-o", "deep.tar", "deep"]] {
+        let said = corral.say(words);
+        assert!(said.code == 1 && said.err.contains("nested"), "{words:?}: {said:?}");
+    }
+    assert!(!corral.dir().join("deep.tar").exists(), "half an archive");
+    corral.ok(&["rm", "deep"]);
+    box_of("fifo", "cd /tmp; mkfifo pipe || mknod pipe p; echo x > file; ln -s /nowhere dangling");
+    corral.ok(&["commit", "fifo", "fifo"]);
+    assert_eq!(corral.ok(&["run", "--rm", "fifo", "ls", "/tmp"]), "dangling\nfile\npipe\n");
+    assert_eq!(corral.ok(&["images", "-q"]).lines().count(), 2, "what was refused left nothing");
+}

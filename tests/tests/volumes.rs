@@ -1,0 +1,218 @@
+//! Volumes: what they hold, who sees it, and when it goes.
+
+use std::fs;
+
+use corral_tests::Corral;
+
+/// An image with files at /seed and a declared volume at /declared.
+fn seeded(corral: &Corral) {
+    let script = "mkdir -p /seed/sub /declared; echo s > /seed/sub/file; ln -s sub/file /seed/link; chown -R 1000:1001 /seed; chmod 750 /seed; echo d > /declared/d";
+    corral.ok(&["run", "--name", "seed", "busybox", "sh", "-c", script]);
+    corral.ok(&["commit", "-c", "VOLUME /declared", "seed", "seeded"]);
+    corral.ok(&["rm", "seed"]);
+}
+
+fn names(corral: &Corral) -> Vec<String> {
+    corral.ok(&["volume", "ls", "-q"]).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn an_empty_volume_takes_what_the_image_has_there() {
+    let corral = Corral::new();
+    seeded(&corral);
+    let look = "stat -c '%n %u:%g %a' /seed /seed/sub/file; cat /seed/link";
+    let expect = "/seed 1000:1001 750\n/seed/sub/file 1000:1001 644\ns\n";
+    assert_eq!(corral.ok(&["run", "--rm", "-v", "data:/seed", "seeded", "sh", "-c", look]), expect);
+    corral.ok(&["run", "--rm", "-v", "data:/seed", "seeded", "rm", "/seed/link"]);
+    assert_eq!(
+        corral.ok(&["run", "--rm", "-v", "data:/seed", "seeded", "ls", "/seed"]),
+        "sub\n",
+        "only once"
+    );
+    assert_eq!(corral.ok(&["run", "--rm", "-v", "bare:/seed:nocopy", "seeded", "ls", "/seed"]), "");
+    let mount = "type=volume,source=bare2,target=/seed,volume-nocopy";
+    assert_eq!(corral.ok(&["run", "--rm", "--mount", mount, "seeded", "ls", "/seed"]), "");
+}
+
+#[test]
+fn volumes_without_a_name_go_when_asked() {
+    let corral = Corral::new();
+    seeded(&corral);
+    assert_eq!(corral.ok(&["run", "--rm", "-v", "/x", "seeded", "ls", "/declared"]), "d\n");
+    assert_eq!(names(&corral), [""; 0], "--rm takes them along");
+    let agent = ["run", "--rm", "--profile", "agent", "-u", "1000", "seeded", "sh", "-c"];
+    let said = corral.say(&[&agent[..], &["ls /declared; mount | grep -c declared"]].concat());
+    assert_eq!(said.out, "d\n0\n", "an image gives an agent no place to write: {said:?}");
+    corral.ok(&["create", "--name", "kept", "-v", "/x", "-v", "named:/y", "seeded", "true"]);
+    assert_eq!(names(&corral).len(), 3, "/x, /declared and named");
+    let hex = names(&corral).into_iter().find(|name| name.len() == 64).expect("an anonymous one");
+    let said = corral.say(&["volume", "rm", &hex]);
+    assert!(
+        said.code == 1 && said.err.contains("volume is in use") || said.err.contains("is in use"),
+        "{said:?}"
+    );
+    corral.ok(&["create", "--name", "other", "--volumes-from", "kept", "busybox", "true"]);
+    corral.ok(&["rm", "-v", "kept"]);
+    assert_eq!(names(&corral).len(), 3, "another container uses them");
+    corral.ok(&["rm", "-v", "other"]);
+    assert_eq!(names(&corral), ["named"]);
+    corral.ok(&["create", "--name", "left", "-v", "/x", "busybox", "true"]);
+    corral.ok(&["rm", "left"]);
+    assert_eq!(names(&corral).len(), 2, "without -v they stay");
+    let said = corral.ok(&["volume", "prune", "-f"]);
+    assert!(said.starts_with("Deleted Volumes:\n"), "{said}");
+    assert_eq!(names(&corral), ["named"], "what somebody named stays");
+}
+
+#[test]
+fn another_containers_volumes_can_be_had_too() {
+    let corral = Corral::new();
+    corral.ok(&[
+        "run",
+        "--name",
+        "db",
+        "-v",
+        "data:/data",
+        "-v",
+        "/more",
+        "busybox",
+        "touch",
+        "/data/a",
+        "/more/b",
+    ]);
+    let from = ["run", "--rm", "--volumes-from"];
+    assert_eq!(
+        corral.ok(&[&from[..], &["db", "busybox", "ls", "/data", "/more"]].concat()),
+        "/data:\na\n\n/more:\nb\n"
+    );
+    let said = corral.say(&[&from[..], &["db:ro", "busybox", "touch", "/data/x"]].concat());
+    assert!(said.code != 0 && said.err.contains("Read-only"), "{said:?}");
+    let own = ["-v", "own:/data", "busybox", "ls", "/data"];
+    assert_eq!(corral.ok(&[&from[..], &["db"], &own].concat()), "", "its own comes first");
+    let said = corral.say(&[&from[..], &["nobody", "busybox", "true"]].concat());
+    assert!(said.code == 125 && said.err.contains("nobody"), "{said:?}");
+}
+
+#[test]
+fn a_volume_is_created_inspected_and_removed() {
+    let corral = Corral::new();
+    assert_eq!(corral.ok(&["volume", "create", "--label", "k=v", "data"]), "data\n");
+    assert_eq!(corral.ok(&["volume", "create", "data"]), "data\n", "the same once more is no error");
+    let value: serde_json::Value =
+        serde_json::from_str(&corral.ok(&["volume", "inspect", "data"])).expect("JSON");
+    let volume = &value[0];
+    assert_eq!(volume["Labels"], serde_json::json!({ "k": "v" }));
+    assert_eq!(
+        (&volume["Driver"], &volume["Scope"], &volume["Options"]),
+        (&"local".into(), &"local".into(), &serde_json::Value::Null)
+    );
+    assert!(volume["Mountpoint"].as_str().is_some_and(|path| path.ends_with("volumes/data")), "{volume}");
+    assert_eq!(corral.ok(&["volume", "create"]).trim().len(), 64);
+    corral.ok(&["create", "--name", "user", "-v", "data:/d:ro", "busybox", "true"]);
+    let mount = &corral.inspect("user")["Mounts"][0];
+    for (key, value) in [("Type", "volume"), ("Name", "data"), ("Destination", "/d"), ("Driver", "local")] {
+        assert_eq!(mount[key], value, "{mount}");
+    }
+    assert_eq!(mount["RW"], false);
+    let said = corral.say(&["volume", "rm", "data"]);
+    assert!(said.code == 1 && said.err.contains("volume data is in use"), "{said:?}");
+    corral.ok(&["rm", "user"]);
+    assert_eq!(corral.ok(&["volume", "rm", "data"]), "data\n");
+    assert_eq!(corral.say(&["volume", "rm", "data"]).code, 1);
+    assert_eq!(corral.ok(&["volume", "rm", "-f", "data"]), "data\n");
+    let said = corral.say(&["volume", "inspect", "data"]);
+    assert_eq!((said.code, said.out.as_str()), (1, "[]\n"), "{said:?}");
+    for bad in
+        [&["--driver", "nfs", "x1"][..], &["a/b"], &["--opt", "type=nfs", "x1"], &["--opt", "size=1g", "x1"]]
+    {
+        let said = corral.say(&[&["volume", "create"], bad].concat());
+        assert!(said.code == 1 && said.err.lines().count() == 1, "{bad:?}: {said:?}");
+    }
+}
+
+#[test]
+fn a_volume_may_be_a_directory_of_the_hosts_or_memory() {
+    let corral = Corral::new();
+    let host = corral.dir().join("host");
+    fs::create_dir(&host).expect("directory");
+    std::os::unix::fs::chown(&host, Some(4321), Some(4321)).expect("owner");
+    let device = format!("device={}", host.display());
+    corral.ok(&["volume", "create", "--opt", "type=none", "--opt", "o=bind", "--opt", &device, "shared"]);
+    corral.ok(&["run", "--rm", "-v", "shared:/d", "busybox", "touch", "/d/file"]);
+    assert!(host.join("file").exists());
+    corral.ok(&["volume", "rm", "shared"]);
+    assert!(host.join("file").exists(), "the host's directory stays");
+    corral.ok(&["volume", "create", "-o", "type=tmpfs", "-o", "o=size=1m,mode=0700", "mem"]);
+    let script = "stat -c %a /d; dd if=/dev/zero of=/d/x bs=1k count=2000 2>/dev/null || echo full";
+    assert_eq!(corral.ok(&["run", "--rm", "-v", "mem:/d", "busybox", "sh", "-c", script]), "700\nfull\n");
+    let said = corral.say(&["volume", "export", "mem"]);
+    assert!(said.code == 1 && said.err.contains("memory"), "{said:?}");
+}
+
+#[test]
+fn a_backup_is_restored_with_its_owners() {
+    let corral = Corral::new();
+    let script = "mkdir /d/sub; echo kept > /d/sub/file; chown 12:34 /d/sub/file; chmod 600 /d/sub/file; ln -s sub /d/link";
+    corral.ok(&["run", "--rm", "-v", "data:/d", "busybox", "sh", "-c", script]);
+    corral.ok(&["volume", "export", "-o", "data.tar", "data"]);
+    let backup = fs::read(corral.dir().join("data.tar")).expect("archive");
+    let said = corral.say(&["volume", "export", "data"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    corral.ok(&["volume", "import", "copy", "data.tar"]);
+    let other = Corral::new();
+    assert_eq!(other.feed(&["volume", "import", "data", "-"], &backup).code, 0);
+    for (corral, name) in [(&corral, "copy:/d"), (&other, "data:/d")] {
+        let look = "stat -c '%u:%g %a' /d/sub/file; cat /d/link/file";
+        assert_eq!(corral.ok(&["run", "--rm", "-v", name, "busybox", "sh", "-c", look]), "12:34 600\nkept\n");
+    }
+    let said = corral.say(&["volume", "export", "-o", "none.tar", "none"]);
+    assert!(said.code == 1 && said.err.contains("no such volume: none"), "{said:?}");
+    assert!(!corral.dir().join("none.tar").exists());
+    assert_eq!(corral.feed(&["volume", "import", "bad", "-"], b"this is no archive").code, 1);
+}
+
+#[test]
+fn an_image_can_be_mounted_and_nobody_writes_to_it() {
+    let corral = Corral::new();
+    seeded(&corral);
+    let whole = "type=image,source=seeded,target=/i";
+    let part = "type=image,source=seeded,target=/p,image-subpath=seed/sub";
+    let script = "cat /i/seed/link /p/file; stat -c %u /i/seed; touch /i/x /p/x";
+    let said = corral.say(&["run", "--rm", "--mount", whole, "--mount", part, "busybox", "sh", "-c", script]);
+    assert_eq!(said.out, "s\ns\n1000\n", "{said:?}");
+    assert_eq!(said.err.matches("Read-only file system").count(), 2, "{said:?}");
+    let none = "type=image,source=seeded,target=/p,image-subpath=none";
+    let said = corral.say(&["run", "--rm", "--mount", none, "busybox", "true"]);
+    assert!(said.code == 125 && said.err.contains("no /none"), "{said:?}");
+    // The mount keeps the image, also across a restart of the container.
+    corral.ok(&["run", "-d", "--name", "user", "--mount", whole, "busybox", "sleep", "1000"]);
+    assert_eq!(corral.inspect("user")["Mounts"][0]["Type"], "image");
+    corral.ok(&["rmi", "-f", "seeded"]);
+    corral.ok(&["system", "prune"]);
+    corral.ok(&["restart", "-t", "0", "user"]);
+    assert_eq!(corral.ok(&["exec", "user", "cat", "/i/seed/sub/file"]), "s\n");
+}
+
+#[test]
+fn a_subpath_of_a_volume_stays_in_the_volume() {
+    let corral = Corral::new();
+    let canary = corral.dir().join("canary");
+    fs::create_dir(&canary).expect("canary");
+    fs::write(canary.join("token"), "secret").expect("canary");
+    let script = format!(
+        "mkdir -p /d/a/b; touch /d/a/b/in; ln -s {} /d/out; ln -s ../../../.. /d/up; ln -s a /d/alias",
+        canary.display()
+    );
+    corral.ok(&["run", "--rm", "-v", "data:/d", "busybox", "sh", "-c", &script]);
+    let ls = |subpath: &str| {
+        let mount = format!("type=volume,source=data,target=/m,volume-subpath={subpath}");
+        corral.say(&["run", "--rm", "--mount", &mount, "busybox", "ls", "/m"])
+    };
+    assert_eq!(ls("a/b").out, "in\n");
+    assert_eq!(ls("alias/b").out, "in\n", "a link inside is followed inside");
+    assert_eq!(ls("up").out, "a\nalias\nout\nup\n", "the volume is the root");
+    let said = ls("out");
+    assert!(said.code == 125 && !said.out.contains("token"), "{said:?}");
+    assert_eq!(ls("none").code, 125);
+    assert_eq!(ls("../x").code, 125);
+}

@@ -332,6 +332,48 @@ fn a_commit_is_the_image_and_the_changes() {
 }
 
 #[test]
+fn a_commit_that_is_interrupted_lets_the_container_go_on() {
+    let corral = Corral::new();
+    let script = "dd if=/dev/zero of=/big bs=1M count=200 2>/dev/null; touch /done; sleep 1000";
+    corral.ok(&["run", "-d", "--name", "box", "busybox", "sh", "-c", script]);
+    corral_tests::eventually("it is full", || corral.say(&["exec", "box", "stat", "/done"]).code == 0);
+    let mut commit = corral.spawn(&["commit", "box", "new"]);
+    let status = || corral.inspect("box")["State"]["Status"].as_str().map(str::to_owned);
+    corral_tests::eventually("it is paused", || status().as_deref() == Some("paused"));
+    let pid = rustix::process::Pid::from_child(&commit);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("interrupted");
+    let ended = commit.wait().expect("it ends");
+    assert!(!ended.success(), "the interruption counts");
+    assert_eq!(status().as_deref(), Some("running"));
+}
+
+#[test]
+fn a_copy_that_is_killed_leaves_the_container_to_others() {
+    let corral = Corral::new();
+    let big = fs::File::create(corral.dir().join("big")).expect("source");
+    big.set_len(1 << 30).expect("source");
+    corral.ok(&["create", "--name", "box", "busybox", "sleep", "1000"]);
+    for state in ["created", "running"] {
+        for wait in [0, 5, 20, 60] {
+            let mut copy = corral.spawn(&["cp", "big", "box:/big"]);
+            std::thread::sleep(std::time::Duration::from_millis(wait));
+            copy.kill().expect("killed");
+            copy.wait().expect("it ends");
+            corral.ok(&["cp", "box:/etc/passwd", "users"]);
+            assert_eq!(corral.inspect("box")["State"]["Status"], state);
+        }
+        if state == "created" {
+            corral.ok(&["start", "box"]);
+        }
+    }
+    corral.ok(&["rm", "-f", "box"]);
+    let left = fs::read_dir(corral.run_root().join("containers")).expect("run directory").count();
+    assert_eq!(left, 0, "no run directory");
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+    assert!(!mounts.contains(corral.root().to_str().expect("text")), "no mount");
+}
+
+#[test]
 fn a_container_that_is_removed_says_what_went_with_it() {
     let corral = Corral::new();
     corral.ok(&[

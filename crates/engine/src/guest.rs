@@ -2,15 +2,19 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use corral_image::{Error as Broken, Upper};
 use corral_runtime::{Scope, Visit};
 use corral_spec::ContainerId;
-use corral_spec::record::Launch;
+use corral_spec::record::{Launch, Status};
 use corral_state::ContainerLock;
 
 use crate::create::make_layer;
 use crate::{Engine, Error, State};
+
+/// How long a copy waits for others that work on the container.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Somebody of ours in a container's tree. One that does not run stays locked meanwhile, so that nobody starts
 /// it on the same writable layer.
@@ -29,32 +33,51 @@ impl Engine {
         scope: Scope,
         work: impl FnOnce(OwnedFd, File) -> Result<(), String>,
     ) -> Result<Guest<'_>, Error> {
-        let view = self.view(id)?.ok_or_else(|| Error::NoContainer(id.to_string()))?;
-        let launch = self.launch(id)?;
-        let busy = || Error::WrongState {
-            name: view.record.name.to_string(),
-            state: "busy",
-            way_out: "another command works on it: try again",
+        let (status, lock) = self.doorway(id)?;
+        let enter = || {
+            let launch = self.launch(id)?;
+            if status.is_none() {
+                make_layer(&launch)?;
+            }
+            Ok(corral_runtime::visit(&launch, status.as_ref(), scope, work)?)
         };
-        match &view.state {
-            State::Running(status) | State::Paused(status) => {
-                let visit = corral_runtime::visit(&launch, Some(status), scope, work)?;
-                return Ok(Guest { engine: self, id: id.clone(), lock: None, visit });
-            }
-            State::Busy | State::Restarting(..) => return Err(busy()),
-            State::Dead => {
-                self.collect_one(id)?;
-            }
-            State::Created | State::Exited(_) => {}
-        }
-        let lock = self.layout.lock(id)?;
-        let visit = make_layer(&launch).and_then(|()| Ok(corral_runtime::visit(&launch, None, scope, work)?));
-        match visit {
-            Ok(visit) => Ok(Guest { engine: self, id: id.clone(), lock: Some(lock), visit }),
+        match enter() {
+            Ok(visit) => Ok(Guest { engine: self, id: id.clone(), lock, visit }),
             Err(error) => {
-                self.layout.unlock(lock, id)?;
+                if let Some(lock) = lock {
+                    self.layout.unlock(lock, id)?;
+                }
                 Err(error)
             }
+        }
+    }
+
+    /// How a container can be entered now: by the processes that it has, or else under its lock. Who works on it may
+    /// be a copy as well, and a killed one holds the lock until its guest is dead: so this waits.
+    fn doorway(&self, id: &ContainerId) -> Result<(Option<Status>, Option<ContainerLock>), Error> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let view = self.view(id)?.ok_or_else(|| Error::NoContainer(id.to_string()))?;
+            match view.state {
+                State::Running(status) | State::Paused(status) => return Ok((Some(status), None)),
+                State::Dead => {
+                    self.collect_one(id)?;
+                }
+                State::Created | State::Exited(_) => {
+                    if let Some(lock) = self.layout.try_lock(id)? {
+                        return Ok((None, Some(lock)));
+                    }
+                }
+                State::Busy | State::Restarting(..) => {}
+            }
+            if Instant::now() > deadline {
+                return Err(Error::WrongState {
+                    name: view.record.name.to_string(),
+                    state: "busy",
+                    way_out: "another command works on it: try again",
+                });
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
 

@@ -11,7 +11,7 @@ use rustix::fs::Stat;
 use rustix::io::Errno;
 
 use crate::archive::{Found, Node, Place, all_names, names, step};
-use crate::lookup::is_opaque;
+use crate::lookup::is_opaque_upper;
 use crate::{Error, Upper};
 
 /// As deep as a walk goes.
@@ -159,7 +159,7 @@ impl Comparison<'_> {
             Node::Whiteout => return Ok(None),
             Node::Directory(dir) => {
                 let below = match below {
-                    Place::Directory(dirs) if is_opaque(&dir) => Below::Hidden(dirs),
+                    Place::Directory(dirs) if is_opaque_upper(&dir) => Below::Hidden(dirs),
                     Place::Directory(dirs) => Below::Shown(dirs),
                     _ => Below::Nothing,
                 };

@@ -122,8 +122,15 @@ fn other(dir: impl AsFd, name: &OsStr) -> Option<Step> {
 
 /// `trusted.` for layers of root's, `user.` where overlayfs is mounted with userxattr.
 pub(crate) fn is_opaque(dir: &OwnedFd) -> bool {
+    has_mark(dir, "trusted.overlay.opaque") || has_mark(dir, "user.overlay.opaque")
+}
+
+/// The same of a writable layer that root mounted: there a container may write `user.` attributes itself.
+pub(crate) fn is_opaque_upper(dir: &OwnedFd) -> bool {
+    has_mark(dir, "trusted.overlay.opaque")
+}
+
+fn has_mark(dir: &OwnedFd, name: &str) -> bool {
     let mut value = [0; 1];
-    ["trusted.overlay.opaque", "user.overlay.opaque"]
-        .iter()
-        .any(|name| fgetxattr(dir, *name, &mut value) == Ok(1) && value == *b"y")
+    fgetxattr(dir, name, &mut value) == Ok(1) && value == *b"y"
 }

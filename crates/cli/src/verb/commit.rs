@@ -1,5 +1,6 @@
 use corral_engine::{CommitRequest, Engine, State, View};
 use corral_monitor::client::Client;
+use corral_runtime::signal::SignalFd;
 use corral_spec::{Digest, ImageRef};
 
 use crate::app::Globals;
@@ -49,6 +50,8 @@ pub(super) fn commit(globals: &Globals, words: Words) -> Result<u8, Failure> {
 /// With the container's processes frozen meanwhile, whatever comes of it.
 fn paused(engine: &Engine, view: &View, request: &CommitRequest) -> Result<Digest, Failure> {
     let run = engine.layout().run(&view.record.id);
+    // Who loses patience would leave the container frozen: what he sends is delivered after it goes on again.
+    let _held = SignalFd::new(["INT", "TERM", "HUP", "QUIT"].iter().filter_map(|name| name.parse().ok()))?;
     Client::connect(&run)?.pause()?;
     let made = engine.commit(&view.record.id, request);
     let resumed = Client::connect(&run).and_then(|mut client| client.unpause());

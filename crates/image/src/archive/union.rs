@@ -140,3 +140,46 @@ fn merge(walk: &mut Walk<'_>, dirs: &[PathBuf], path: &Path) -> Result<(), Error
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn layers_show_through_each_other_and_links_stay_inside() {
+        let base = std::env::temp_dir().join(format!("corral-union-{}", std::process::id()));
+        let (top, low) = (base.join("top"), base.join("low"));
+        for dir in ["top/d/sub", "top/hides", "low/d/sub", "low/hides/x", "low/only"] {
+            fs::create_dir_all(base.join(dir)).expect("directory");
+        }
+        fs::write(low.join("d/file"), "").expect("file");
+        symlink("/d/sub", top.join("link")).expect("link");
+        symlink("../../../../../d", top.join("d/up")).expect("link");
+        symlink("loop", top.join("loop")).expect("link");
+        let file = fs::File::open(top.join("hides")).expect("directory");
+        let layers = [top.clone(), low.clone()];
+        let check = |path: &str, expect: Option<&[&str]>| {
+            let expect = expect.map(|paths| paths.iter().map(|path| base.join(path)).collect::<Vec<_>>());
+            assert_eq!(union_paths(&layers, Path::new(path)), expect, "{path}");
+        };
+        check("/", Some(&["top", "low"]));
+        check("/d/sub", Some(&["top/d/sub", "low/d/sub"]));
+        check("/link", Some(&["top/d/sub", "low/d/sub"]));
+        check("/d/up", Some(&["top/d", "low/d"]));
+        check("/d/file", Some(&["low/d/file"]));
+        check("/only", Some(&["low/only"]));
+        check("/only/../../only", Some(&["low/only"]));
+        check("/d/file/x", None);
+        check("/loop", None);
+        check("/none", None);
+        check("/hides", Some(&["top/hides", "low/hides"]));
+        let flags = rustix::fs::XattrFlags::empty();
+        if rustix::fs::fsetxattr(&file, "user.overlay.opaque", b"y", flags).is_ok() {
+            check("/hides", Some(&["top/hides"]));
+            check("/hides/x", None);
+        }
+        fs::remove_dir_all(base).expect("removed");
+    }
+}

@@ -10,7 +10,7 @@ use rustix::fs::{RawDir, Stat, fgetxattr, flistxattr};
 use rustix::io::Errno;
 
 use super::node::{Found, Node};
-use crate::lookup::is_opaque;
+use crate::lookup::is_opaque_upper;
 use crate::tree::is_portable;
 use crate::{EntryHead, EntryKind, Error, Sink, UnpackLimits};
 
@@ -112,7 +112,7 @@ impl<'s> Walk<'s> {
             Node::File(file) => self.sink.put(&head, &mut file.take(stat.st_size.max(0) as u64)),
             Node::Directory(dir) => {
                 self.sink.put(&head, &mut std::io::empty())?;
-                if self.upper.is_some() && is_opaque(&dir) {
+                if self.upper.is_some() && is_opaque_upper(&dir) {
                     let mark = EntryHead { kind: EntryKind::Opaque, ..head };
                     self.sink.put(&mark, &mut std::io::empty())?;
                 }
@@ -276,4 +276,48 @@ fn acl(value: &[u8], ids: Option<(u32, u32)>) -> Option<Vec<u8>> {
         }
     }
     Some(translated)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_are_the_images_or_nobodys() {
+        const IDS: Option<(u32, u32)> = Some((100_000, 65_536));
+        let body = [1, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        let plain = |magic: u32| [&magic.to_le_bytes()[..], &body].concat();
+        let rooted = |root: u32| [&plain(0x0300_0001)[..], &root.to_le_bytes()].concat();
+        let check = |value: Vec<u8>, ids, expect: Option<Vec<u8>>| {
+            assert_eq!(capability(&value, ids), expect, "{value:?} {ids:?}");
+        };
+        check(rooted(100_000), IDS, Some(plain(0x0200_0001)));
+        check(rooted(100_001), IDS, None);
+        check(rooted(0), IDS, None);
+        check(rooted(0), None, Some(plain(0x0200_0001)));
+        check(plain(0x0200_0001), None, Some(plain(0x0200_0001)));
+        // The host's root could have written it, and nobody in a container.
+        check(plain(0x0200_0001), IDS, None);
+        check(plain(0x0300_0001), IDS, None);
+        check(plain(0x0400_0001), None, None);
+        check(Vec::new(), IDS, None);
+        check(vec![0; 3], None, None);
+    }
+
+    #[test]
+    fn access_lists_name_ids_of_the_container() {
+        const IDS: Option<(u32, u32)> = Some((100_000, 65_536));
+        let entry = |tag: u16, id: u32| [&tag.to_le_bytes()[..], &[7, 0], &id.to_le_bytes()].concat();
+        let list = |entries: &[Vec<u8>]| [&[2, 0, 0, 0][..], &entries.concat()].concat();
+        let owner = || entry(1, u32::MAX);
+        let check = |value: Vec<u8>, expect: Option<Vec<u8>>| assert_eq!(acl(&value, IDS), expect);
+        check(
+            list(&[owner(), entry(2, 101_000), entry(8, 100_000)]),
+            Some(list(&[owner(), entry(2, 1000), entry(8, 0)])),
+        );
+        check(list(&[owner(), entry(2, 1000)]), None);
+        check(list(&[entry(2, 165_536)]), None);
+        check(list(&[owner()])[..9].to_vec(), None);
+        check(vec![2, 0], None);
+    }
 }

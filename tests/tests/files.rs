@@ -332,6 +332,40 @@ fn a_commit_is_the_image_and_the_changes() {
 }
 
 #[test]
+fn copies_into_one_container_take_turns() {
+    let corral = Corral::new();
+    corral.ok(&["create", "--name", "box", "busybox", "true"]);
+    fs::write(corral.dir().join("file"), "x").expect("source");
+    std::thread::scope(|scope| {
+        let corral = &corral;
+        let copy =
+            |number: usize| scope.spawn(move || corral.ok(&["cp", "file", &format!("box:/tmp/{number}")]));
+        let copies: Vec<_> = (0..8).map(copy).collect();
+        copies.into_iter().for_each(|copy| drop(copy.join().expect("copied")));
+    });
+    assert_eq!(corral.ok(&["diff", "box"]).lines().count(), 9);
+}
+
+#[test]
+fn hard_links_stay_one_file() {
+    let corral = Corral::new();
+    let dir = corral.dir();
+    fs::create_dir(dir.join("src")).expect("source");
+    fs::write(dir.join("src/one"), "x").expect("source");
+    fs::hard_link(dir.join("src/one"), dir.join("src/two")).expect("link");
+    both(&corral, |name| {
+        corral.ok(&["cp", "src", &format!("{name}:/linked")]);
+        corral.ok(&["cp", &format!("{name}:/linked"), &format!("{name}-out")]);
+        let out = dir.join(format!("{name}-out"));
+        let inode = |file: &str| fs::metadata(out.join(file)).expect("copied").ino();
+        assert_eq!(inode("one"), inode("two"));
+        // The directory under another name, and its links with it.
+        corral.ok(&["cp", &format!("{name}:/linked/."), &format!("{name}-as")]);
+        assert!(dir.join(format!("{name}-as/two")).exists());
+    });
+}
+
+#[test]
 fn a_commit_that_is_interrupted_lets_the_container_go_on() {
     let corral = Corral::new();
     let script = "dd if=/dev/zero of=/big bs=1M count=200 2>/dev/null; touch /done; sleep 1000";

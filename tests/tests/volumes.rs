@@ -35,6 +35,37 @@ fn an_empty_volume_takes_what_the_image_has_there() {
 }
 
 #[test]
+fn many_who_come_at_once_find_one_volume_and_all_of_it() {
+    let corral = Corral::new();
+    let script = "mkdir /seed; for i in $(seq 300); do echo $i > /seed/$i; done";
+    corral.ok(&["run", "--name", "seed", "busybox", "sh", "-c", script]);
+    corral.ok(&["commit", "seed", "seeded"]);
+    let words = ["run", "--rm", "-v", "shared:/seed", "-v", "/own", "seeded", "sh", "-c", "ls /seed | wc -l"];
+    std::thread::scope(|scope| {
+        let runs = [(); 8].map(|()| scope.spawn(|| corral.say(&words)));
+        for run in runs {
+            let said = run.join().expect("ran");
+            assert_eq!((said.code, said.out.trim()), (0, "300"), "{said:?}");
+        }
+    });
+    assert_eq!(names(&corral), ["shared"]);
+}
+
+#[test]
+fn a_fill_that_was_killed_is_begun_again() {
+    let corral = Corral::new();
+    seeded(&corral);
+    corral.ok(&["volume", "create", "half"]);
+    // As a killed creation leaves it: some files, and the mark.
+    let volumes = corral.root().join("volumes");
+    fs::write(volumes.join("half/link"), "torn").expect("a file");
+    fs::write(volumes.join(".filling-half"), "").expect("the mark");
+    let look = ["run", "--rm", "-v", "half:/seed", "seeded", "cat", "/seed/link"];
+    assert_eq!(corral.ok(&look), "s\n");
+    assert!(!volumes.join(".filling-half").exists());
+}
+
+#[test]
 fn volumes_without_a_name_go_when_asked() {
     let corral = Corral::new();
     seeded(&corral);

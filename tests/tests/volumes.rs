@@ -96,6 +96,16 @@ fn volumes_without_a_name_go_when_asked() {
 }
 
 #[test]
+fn a_container_that_could_not_be_made_leaves_no_volume() {
+    let corral = Corral::new();
+    let said = corral.say(&["run", "-v", "/x", "busybox"]);
+    assert!(said.code == 125 && said.err.contains("no command"), "{said:?}");
+    let said = corral.say(&["create", "-v", "/x", "-v", "/proc/y", "busybox", "true"]);
+    assert!(said.code == 125 && said.err.contains("/proc"), "{said:?}");
+    assert_eq!(names(&corral), [""; 0]);
+}
+
+#[test]
 fn another_containers_volumes_can_be_had_too() {
     let corral = Corral::new();
     corral.ok(&[

@@ -4,7 +4,6 @@ use corral_image::ImageSummary;
 use corral_spec::{ContainerId, Digest};
 use corral_state::{Database, Volume};
 
-use crate::volume::ANONYMOUS;
 use crate::{Engine, Error, Removal, State, View};
 
 /// What a pruning took away.
@@ -98,7 +97,7 @@ impl Engine {
         let db = Database::open(&self.layout)?;
         let mut pruned = Pruned::default();
         for volume in db.volumes()? {
-            let due = (named || volume.labels.contains_key(ANONYMOUS)) && wanted(&volume);
+            let due = (named || volume.labels.contains_key(Volume::ANONYMOUS)) && wanted(&volume);
             if due && !used.contains_key(&volume.name) {
                 let bytes = self.volume_size(&volume.name)?;
                 self.erase_volume(&db, &volume.name)?;

@@ -17,9 +17,6 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::{Engine, Error, View, host};
 
-/// By this label a volume without a name of a user's is known, as Docker marks it.
-pub(crate) const ANONYMOUS: &str = "com.docker.volume.anonymous";
-
 /// What `volume create` was told.
 #[derive(Clone, Debug, Default)]
 pub struct VolumeRequest {
@@ -104,7 +101,7 @@ impl Engine {
         let name = match name {
             Some(name) => name,
             None => {
-                labels.insert(ANONYMOUS.into(), String::new());
+                labels.insert(Volume::ANONYMOUS.into(), String::new());
                 host::new_id()?.to_string()
             }
         };
@@ -159,7 +156,7 @@ impl Engine {
             None => {
                 let mut labels = BTreeMap::new();
                 if anonymous {
-                    labels.insert(ANONYMOUS.to_owned(), String::new());
+                    labels.insert(Volume::ANONYMOUS.to_owned(), String::new());
                 }
                 let created_ns = host::now_ns() as i64;
                 let volume = Volume { name: name.to_owned(), created_ns, labels, options: BTreeMap::new() };
@@ -214,18 +211,18 @@ impl Engine {
         Ok(users)
     }
 
-    /// Removes a volume and its data; a directory of the host's stays. With `force` it need not be there.
+    /// Removes a volume and its data; a directory of the host's stays.
     ///
     /// # Errors
     /// [`Error::VolumeInUse`], [`Error::NoVolume`].
-    pub fn remove_volume(&self, name: &str, force: bool) -> Result<(), Error> {
+    pub fn remove_volume(&self, name: &str) -> Result<(), Error> {
         let _lock = self.layout.lock_volumes()?;
         if let Some(by) = self.users_of(name)?.into_iter().next() {
             return Err(Error::VolumeInUse { name: name.to_owned(), by });
         }
         let db = Database::open(&self.layout)?;
         if db.volume(name)?.is_none() {
-            return if force { Ok(()) } else { Err(Error::NoVolume(name.to_owned())) };
+            return Err(Error::NoVolume(name.to_owned()));
         }
         self.erase_volume(&db, name)
     }

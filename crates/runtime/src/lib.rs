@@ -25,7 +25,7 @@
 //! What cannot be enforced is an error, never skipped. It writes no file outside the control group
 //! file systems and the container's own mounts, starts no thread, and runs no host program.
 //!
-//! The caller must be single-threaded when it calls [`create`] or [`exec`]: the child continues on a
+//! The caller must be single-threaded when it calls [`create`], [`exec`] or [`visit`]: the child continues on a
 //! copy of the caller's memory.
 
 mod attach;

@@ -25,6 +25,11 @@ pub struct Volume {
     pub options: BTreeMap<String, String>,
 }
 
+impl Volume {
+    /// The label of a volume that no user named, as Docker marks it.
+    pub const ANONYMOUS: &str = "com.docker.volume.anonymous";
+}
+
 /// A request of a project that the user has granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {

@@ -59,7 +59,10 @@ pub(super) fn remove(globals: &Globals, words: Words) -> Result<u8, Failure> {
     let Some(flags) = super::parse::<RemoveFlags>("volume rm", words)? else { return Ok(0) };
     let engine = globals.engine()?;
     super::for_each(&flags.volumes, |name| {
-        engine.remove_volume(name, flags.force)?;
+        match engine.remove_volume(name) {
+            Err(corral_engine::Error::NoVolume(_)) if flags.force => {}
+            removed => removed?,
+        }
         Ok(name.to_owned())
     })
 }

@@ -2,12 +2,16 @@
 //! image store, the state on disk and the runtime together.
 //!
 //! ```text
-//!                 create                start                      end
-//!  (nothing) ───────────────▶ created ─────────▶ running ─────────────────▶ exited ──remove──▶ (nothing)
-//!                                 ▲                 │ ▲ pause/unpause          │
-//!                                 │                 ▼ │                        │
-//!                                 │               paused                       │
-//!                                 └────────────────── start ◀──────────────────┘
+//!                 create                start                        end
+//!  (nothing) ───────────────▶ created ─────────▶ running ────────────────────▶ exited ──remove──▶ (nothing)
+//!                                                 │ ▲  ▲ pause/unpause           │  ▲
+//!                                                 │ │  └───────▶ paused          │  │ stop
+//!                                                 │ └──────── start ─────────────┘  │
+//!                                             end │                                 │
+//!                                                 ▼       back-off is over          │
+//!                                             restarting ────────▶ running          │
+//!                                                 └─────────────────────────────────┘
+//!  dead: the monitor was killed; a collection makes it exited, or takes it away (--rm)
 //! ```
 //!
 //! The state of a container is never stored: it follows from who holds its lock and which files are

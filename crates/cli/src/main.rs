@@ -7,6 +7,7 @@
 mod app;
 mod failure;
 mod filter;
+mod health_flags;
 mod limit_flags;
 mod listing;
 mod output;

@@ -180,6 +180,7 @@ impl RunFlags {
             tty: self.tty,
             interactive: self.interactive,
             remove: self.rm,
+            health: corral_spec::HealthRequest::default(),
             restart: RestartPolicy::No,
             stop_signal: self.stop_signal,
             stop_timeout: self.stop_timeout.map(|seconds| Duration::from_secs(seconds.into())),

@@ -9,6 +9,7 @@ use corral_spec::{ContainerId, ContainerSpec, RestartPolicy, Settings, is_host_n
 
 use crate::Failure;
 use crate::failure::ENGINE;
+use crate::health_flags::HealthFlags;
 
 /// As typed.
 #[derive(Debug, Default, clap::Args)]
@@ -61,6 +62,8 @@ pub(crate) struct SettingFlags {
     /// Pull image before running: missing or never
     #[arg(long, value_name = "WHEN")]
     pull: Option<String>,
+    #[command(flatten)]
+    health: HealthFlags,
     /// Restart policy to apply when a container exits
     #[arg(long, value_name = "POLICY")]
     restart: Option<RestartPolicy>,
@@ -115,6 +118,7 @@ impl SettingFlags {
             true => Ok(name.clone()),
             false => Err(argument("domainname", name, "it is not a domain name")),
         };
+        spec.health = self.health.request()?;
         spec.restart = self.restart.unwrap_or_default();
         if spec.remove && !spec.restart.is_no() {
             return Err(bad("conflicting options: cannot specify both --restart and --rm"));

@@ -37,6 +37,7 @@ mod exec;
 mod export;
 mod find;
 mod guest;
+mod health;
 mod host;
 mod info;
 mod limits;

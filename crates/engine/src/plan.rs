@@ -16,6 +16,7 @@ use corral_spec::{
 use corral_state::{ID_RANGE, IdSlot};
 
 use crate::exec::set;
+use crate::health::health;
 use crate::{Error, etc, limits, own_seccomp};
 
 /// What the plan needs to know of the world.
@@ -109,6 +110,7 @@ pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, 
         stop_signal: stop_signal(facts, spec)?,
         stop_timeout_ms: spec.stop_timeout.map_or(STOP_TIMEOUT_MS, |timeout| timeout.as_millis() as u64),
         remove: spec.remove,
+        health: health(&facts.image.config.config, &spec.health)?,
         restart: spec.restart,
     };
     judge_launch(facts.profile, &launch)?;

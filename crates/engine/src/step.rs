@@ -96,6 +96,7 @@ impl Engine {
             paused: false,
             restarting: false,
             restarts: 0,
+            health: None,
             cgroup2: created.cgroup().v2().map(std::path::Path::to_path_buf),
             cgroup1: created.cgroup().v1().to_vec(),
         };

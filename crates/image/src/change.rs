@@ -66,7 +66,10 @@ fn healthcheck(text: &str) -> Result<Healthcheck, String> {
     let mut rest = text;
     while let Some((option, tail)) = rest.strip_prefix("--").and_then(|r| r.split_once(char::is_whitespace)) {
         let (name, value) = option.split_once('=').ok_or("an option is --NAME=VALUE")?;
-        let time = || duration(value).ok_or_else(|| format!("{value:?} is no time such as 30s or 1m30s"));
+        let time = || {
+            corral_spec::duration_ns(value)
+                .ok_or_else(|| format!("{value:?} is no time such as 30s or 1m30s"))
+        };
         match name {
             "interval" => check.interval = time()?,
             "timeout" => check.timeout = time()?,
@@ -89,30 +92,6 @@ fn healthcheck(text: &str) -> Result<Healthcheck, String> {
         _ => return Err("expected NONE, or CMD and a command".into()),
     };
     Ok(check)
-}
-
-/// Nanoseconds of a time as Go writes it: `1m30s`, `1.5h`, `200ms`.
-fn duration(text: &str) -> Option<u64> {
-    let mut rest = text;
-    let mut total = 0.0;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        let unit =
-            rest[digits..].find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len() - digits);
-        let scale = match &rest[digits..digits + unit] {
-            "ns" => 1.0,
-            "us" | "µs" => 1e3,
-            "ms" => 1e6,
-            "s" => 1e9,
-            "m" => 60e9,
-            "h" => 3600e9,
-            _ => return None,
-        };
-        total += number * scale;
-        rest = &rest[digits + unit..];
-    }
-    (!text.is_empty() && total < u64::MAX as f64).then_some(total as u64)
 }
 
 /// A JSON array, or a line for the shell.

@@ -69,6 +69,8 @@ impl Ended {
 pub fn end(mut supervisor: Supervisor) -> Ended {
     let finished_ns = now_ns();
     drain(&mut supervisor);
+    // A check would hold the pid namespace, and with it the container's end.
+    drop(supervisor.checks.take());
     let Supervisor { mut running, clients, status, run_dir, lost, .. } = supervisor;
     let mut notes: Vec<String> = Vec::new();
     if let Some((bytes, reason)) = lost {

@@ -13,6 +13,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::client::{AttachOptions, Client, Outcome, Pump};
 use crate::finish;
+use crate::health::Checks;
 use crate::peer::{Peer, Role};
 use crate::records::Directory;
 use crate::supervise::Clients;
@@ -52,7 +53,9 @@ pub fn run_here(here: Here<'_>, options: &AttachOptions) -> Result<Outcome, Erro
         Err(error) => return Ok(Outcome::Failed { code: error.exit_code(), message: error.to_string() }),
     };
     let log = log::Writer::new(data_dir, launch.log.clone());
-    let mut supervisor = begun.supervisor(clients, log, run_dir);
+    // Its records are in the run directory, as those of every passing container.
+    let checks = Checks::of(launch, here.run_dir);
+    let mut supervisor = begun.supervisor(clients, log, run_dir, checks);
     let served = supervisor.serve(Some(&mut pump));
     if !matches!(served, Ok(None)) {
         supervisor.kill();

@@ -27,6 +27,7 @@ pub mod client;
 mod enter;
 mod error;
 mod finish;
+mod health;
 mod here;
 mod limit;
 pub mod log;
@@ -49,6 +50,7 @@ pub use error::Error;
 pub use here::{Here, run_here};
 
 use finish::{Ending, Place};
+use health::Checks;
 use peer::{Peer, Role};
 use protocol::ToClient;
 use records::{Directory, Durability, now_ns};
@@ -142,9 +144,10 @@ fn lives(
             Err(error) => return finish::fail(place, run_dir, clients.peers, &ending, &error),
         };
         let log = log::Writer::new(&invocation.data_dir, launch.log.clone());
+        let checks = Checks::of(&launch, &invocation.records_dir);
         // A launch is mostly its seccomp program: kilobytes that nobody needs while the container runs.
         drop(launch);
-        let mut supervisor = begun.supervisor(clients, log, run_dir);
+        let mut supervisor = begun.supervisor(clients, log, run_dir, checks);
         if let Err(error) = supervisor.serve(None) {
             supervisor.run_dir.note(NOTES, &error.to_string());
             // Without a loop there is nobody to serve it; the end is the same as a killed monitor's.
@@ -178,10 +181,16 @@ struct Begun {
 
 impl Begun {
     /// Tells the first client that the program runs, and takes over.
-    fn supervisor(self, mut clients: Clients, log: log::Writer, run_dir: Directory) -> Supervisor {
+    fn supervisor(
+        self,
+        mut clients: Clients,
+        log: log::Writer,
+        run_dir: Directory,
+        checks: Option<Checks>,
+    ) -> Supervisor {
         let Self { running, streams, status } = self;
         clients.tell(ToClient::Started { pid: status.init.pid });
-        Supervisor { running, streams, clients, log, status, run_dir, lost: None }
+        Supervisor { running, streams, clients, log, status, checks, run_dir, lost: None }
     }
 }
 
@@ -201,6 +210,7 @@ fn begin(run_dir: &Directory, launch: &Launch, restarts: u32) -> Result<Begun, E
         paused: false,
         restarting: false,
         restarts,
+        health: launch.health.is_some().then(Default::default),
         cgroup2: running.cgroup().v2().map(Into::into),
         cgroup1: running.cgroup().v1().to_vec(),
     };

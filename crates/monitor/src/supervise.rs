@@ -29,6 +29,7 @@ use rustix::io::Errno;
 
 use crate::Error;
 use crate::client::{self, Outcome, Pump};
+use crate::health::Checks;
 use crate::log::{Stream, Writer};
 use crate::peer::{Peer, Role};
 use crate::protocol::{ToClient, ToMonitor};
@@ -55,6 +56,8 @@ enum Source {
     Client(usize),
     /// Something of our own streams and signals.
     Here(client::Source),
+    /// A health check writes, or has ended.
+    Check,
 }
 
 /// All that a monitor knows while its container runs.
@@ -65,6 +68,7 @@ pub struct Supervisor {
     pub clients: Clients,
     pub log: Writer,
     pub status: Status,
+    pub checks: Option<Checks>,
     pub run_dir: Directory,
     /// Output that the log refused, in bytes, and why the first time.
     pub lost: Option<(u64, String)>,
@@ -126,8 +130,10 @@ impl Supervisor {
                     Source::Listener => self.clients.accept(),
                     Source::Client(at) => self.serve_client(at),
                     Source::Here(source) => here.push(source),
+                    Source::Check => {}
                 }
             }
+            self.check_health()?;
             if let Some(pump) = &mut pump {
                 if let Some(outcome) = pump.act(here.into_iter())? {
                     return Ok(Some(outcome));
@@ -147,9 +153,19 @@ impl Supervisor {
         }
     }
 
+    fn check_health(&mut self) -> Result<(), Error> {
+        let Some(checks) = &mut self.checks else { return Ok(()) };
+        if checks.turn(&mut self.status) {
+            self.run_dir.put(crate::STATUS, &self.status, Durability::None)?;
+        }
+        Ok(())
+    }
+
     fn wait(&mut self, pump: Option<&Pump<'_>>) -> Result<Vec<Source>, Error> {
         let now = Instant::now();
-        let patience = self.clients.deadline().map(|deadline| deadline.saturating_duration_since(now));
+        let deadlines = [self.clients.deadline(), self.checks.as_ref().map(Checks::deadline)];
+        let deadline = deadlines.into_iter().flatten().min();
+        let patience = deadline.map(|deadline| deadline.saturating_duration_since(now));
         let timeout = timespec(patience.unwrap_or(REST_AFTER));
         let mut sources = vec![Source::Listener];
         let mut fds = vec![PollFd::new(&self.clients.listener, PollFlags::IN)];
@@ -170,6 +186,10 @@ impl Supervisor {
         for (source, fd) in pump.iter().flat_map(|pump| pump.interests()) {
             sources.push(Source::Here(source));
             fds.push(fd);
+        }
+        for fd in self.checks.iter().flat_map(Checks::fds) {
+            sources.push(Source::Check);
+            fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
         }
         // Last: what is ready beside it is carried first.
         sources.push(Source::Ended);

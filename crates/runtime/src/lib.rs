@@ -32,6 +32,7 @@ mod attach;
 mod caller;
 mod cgroup;
 mod channel;
+mod check;
 mod confine;
 mod create;
 mod detached;
@@ -54,6 +55,7 @@ mod visit;
 
 pub use caller::process_name;
 pub use cgroup::{ControlGroup, Update, Usage};
+pub use check::Check;
 pub use create::{Created, Io, create};
 pub use error::Error;
 pub use exec::exec;

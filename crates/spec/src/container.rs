@@ -4,8 +4,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AbsPath, ByteSize, ContainerName, CpuCount, DeviceAccess, MountRequest, Resources, RestartPolicy,
-    Settings, Signal, UserSpec, VolumesFrom,
+    AbsPath, ByteSize, ContainerName, CpuCount, DeviceAccess, HealthRequest, MountRequest, Resources,
+    RestartPolicy, Settings, Signal, UserSpec, VolumesFrom,
 };
 
 /// What the user asked a container to be: every flag parsed and valid by itself, image defaults and
@@ -45,6 +45,9 @@ pub struct ContainerSpec {
     pub interactive: bool,
     /// `--rm`.
     pub remove: bool,
+    /// `--health-…`.
+    #[serde(default, skip_serializing_if = "HealthRequest::is_empty")]
+    pub health: HealthRequest,
     /// `--restart`.
     #[serde(default, skip_serializing_if = "RestartPolicy::is_no")]
     pub restart: RestartPolicy,

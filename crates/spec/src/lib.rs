@@ -12,6 +12,7 @@
 mod container;
 mod digest;
 mod error_kind;
+mod health;
 mod id;
 mod image_ref;
 mod mount;
@@ -30,10 +31,11 @@ pub use container::{
 };
 pub use digest::{Digest, DigestError};
 pub use error_kind::ErrorKind;
+pub use health::{Health, HealthRequest, HealthResult, HealthState, HealthStatus};
 pub use id::{ContainerId, ContainerName, IdError};
 pub use image_ref::{ImageRef, ImageRefError};
 pub use mount::{AbsPath, MountError, MountRequest, MountSource, SourceOptions, VolumesFrom};
-pub use quantity::{ByteSize, CpuCount, QuantityError};
+pub use quantity::{ByteSize, CpuCount, QuantityError, duration_ns};
 pub use resources::{
     BlockDevice, CgroupParent, DeviceAccess, DeviceKind, DeviceNumber, DeviceRule, DeviceWeight, HostDevice,
     IdList, ResourceError, Resources, Swap, Throttle, ThrottleKind,

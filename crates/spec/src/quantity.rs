@@ -92,6 +92,30 @@ impl fmt::Display for CpuCount {
     }
 }
 
+/// Nanoseconds of a time as Go writes it: `1m30s`, `1.5h`, `200ms`.
+pub fn duration_ns(text: &str) -> Option<u64> {
+    let mut rest = text;
+    let mut total = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        let unit =
+            rest[digits..].find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len() - digits);
+        let scale = match &rest[digits..digits + unit] {
+            "ns" => 1.0,
+            "us" | "µs" => 1e3,
+            "ms" => 1e6,
+            "s" => 1e9,
+            "m" => 60e9,
+            "h" => 3600e9,
+            _ => return None,
+        };
+        total += number * scale;
+        rest = &rest[digits + unit..];
+    }
+    (!text.is_empty() && total < u64::MAX as f64).then_some(total as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

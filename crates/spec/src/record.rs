@@ -15,8 +15,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AbsPath, ContainerId, HostDevice, NetworkMode, Resources, RestartPolicy, Signal, Sysctl, Ulimit,
-    UserNamespace,
+    AbsPath, ContainerId, Health, HealthStatus, HostDevice, NetworkMode, Resources, RestartPolicy, Signal,
+    Sysctl, Ulimit, UserNamespace,
 };
 
 /// The version of all records written by this build.
@@ -68,6 +68,9 @@ pub struct Launch {
     pub stop_timeout_ms: u64,
     /// Whether the container disappears at its end.
     pub remove: bool,
+    /// How its health is checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
     /// Whether its monitor starts it again.
     #[serde(default, skip_serializing_if = "RestartPolicy::is_no")]
     pub restart: RestartPolicy,
@@ -285,6 +288,9 @@ pub struct Status {
     /// How often its monitor has started it again.
     #[serde(default)]
     pub restarts: u32,
+    /// What checks have found out, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthStatus>,
     /// The container's cgroup2 directory (`cgroup.kill`, `cgroup.freeze`), if the host has cgroup2.
     pub cgroup2: Option<PathBuf>,
     /// Its cgroup v1 directories, one a controller in use.

@@ -18,7 +18,7 @@ ip link set lo up
 groups=/sys/fs/cgroup
 controllers() {
     mount -t tmpfs tmpfs $groups
-    for name in cpu memory pids freezer; do
+    for name in cpu cpuset memory pids freezer blkio devices; do
         mkdir $groups/$name
         mount -t cgroup -o $name cgroup $groups/$name
     done

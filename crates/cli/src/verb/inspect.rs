@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use corral_engine::{Engine, State, View};
 use corral_image::Image;
-use corral_spec::RestartPolicy;
 use corral_spec::record::Launch;
+use corral_spec::{Health, HealthResult, HealthStatus, RestartPolicy};
 use corral_state::{ContainerRecord, Volume};
 use serde_json::{Value, json};
 
@@ -241,6 +241,7 @@ fn container(engine: &Engine, view: &View, size: bool) -> Result<Value, Failure>
             "Labels": record.spec.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
             "StopSignal": launch.stop_signal.to_string(),
             "StopTimeout": launch.stop_timeout_ms / 1000,
+            "Healthcheck": launch.health.as_ref().map(healthcheck),
         },
         "RestartCount": restarts(&view.state),
         "HostConfig": host_config(record, &launch),
@@ -299,6 +300,19 @@ fn host_config(record: &ContainerRecord, launch: &Launch) -> Value {
     config
 }
 
+/// As Docker keeps it: times in nanoseconds.
+fn healthcheck(health: &Health) -> Value {
+    let words = std::iter::once("CMD").chain(health.argv.iter().map(String::as_str)).collect::<Vec<_>>();
+    json!({
+        "Test": words,
+        "Interval": health.interval_ms * 1_000_000,
+        "Timeout": health.timeout_ms * 1_000_000,
+        "StartPeriod": health.start_period_ms * 1_000_000,
+        "StartInterval": health.start_interval_ms * 1_000_000,
+        "Retries": health.retries,
+    })
+}
+
 fn restart_policy(policy: RestartPolicy) -> Value {
     let most = match policy {
         RestartPolicy::OnFailure(most) => most.unwrap_or(0),
@@ -332,7 +346,7 @@ fn state(state: &State) -> Value {
         State::Exited(exit) | State::Restarting(_, exit) => Some(exit),
         _ => None,
     };
-    json!({
+    let mut value = json!({
         "Status": state.as_str(),
         // As with Docker, a container between two lives counts as running.
         "Running": state.lives(),
@@ -346,6 +360,26 @@ fn state(state: &State) -> Value {
         "Error": exit.map_or("", |exit| exit.error.as_str()),
         "StartedAt": rfc3339(exit.map_or(started, |exit| exit.started_ns)),
         "FinishedAt": rfc3339(exit.map_or(0, |exit| exit.finished_ns)),
+    });
+    if let Some(health) = state.status().and_then(|status| status.health.as_ref()) {
+        value["Health"] = self::health(health);
+    }
+    value
+}
+
+fn health(health: &HealthStatus) -> Value {
+    let check = |check: &HealthResult| {
+        json!({
+            "Start": rfc3339(check.started_ns),
+            "End": rfc3339(check.ended_ns),
+            "ExitCode": check.code,
+            "Output": check.output,
+        })
+    };
+    json!({
+        "Status": health.state.as_str(),
+        "FailingStreak": health.failing,
+        "Log": health.checks.iter().map(check).collect::<Vec<_>>(),
     })
 }
 

@@ -1,8 +1,8 @@
 use std::collections::BTreeMap;
 
 use corral_engine::{Engine, State, View};
-use corral_spec::record::Launch;
-use corral_spec::{MountSource, NetworkMode, UserNamespace};
+use corral_spec::record::{Launch, Status};
+use corral_spec::{HealthState, MountSource, NetworkMode, UserNamespace};
 
 use super::ps_filter::PsFilter;
 use crate::app::Globals;
@@ -248,11 +248,21 @@ fn weaker(view: &View, launch: Option<&Launch>) -> Vec<&'static str> {
 }
 
 /// Docker's words, and the weaker modes in brackets.
+/// Docker's words for a state of health.
+fn health(status: &Status) -> &'static str {
+    match status.health.as_ref().map(|health| health.state) {
+        None => "",
+        Some(HealthState::Starting) => " (health: starting)",
+        Some(HealthState::Healthy) => " (healthy)",
+        Some(HealthState::Unhealthy) => " (unhealthy)",
+    }
+}
+
 fn status(view: &View, launch: Option<&Launch>) -> String {
     let mut text = match &view.state {
         State::Created => "Created".to_owned(),
         State::Busy => "Starting".to_owned(),
-        State::Running(status) => format!("Up {}", since_ns(status.started_ns)),
+        State::Running(status) => format!("Up {}{}", since_ns(status.started_ns), health(status)),
         State::Paused(status) => format!("Up {} (Paused)", since_ns(status.started_ns)),
         State::Restarting(_, exit) => {
             format!("Restarting ({}) {} ago", exit.code, since_ns(exit.finished_ns))

@@ -12,6 +12,12 @@ const KNOWN: &[&str] = &[
 const STATES: [&str; 7] = ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
 const HEALTHS: [&str; 4] = ["starting", "healthy", "unhealthy", "none"];
 
+/// The word that the filter knows for a container's health.
+fn health(view: &View) -> &'static str {
+    let health = view.state.status().and_then(|status| status.health.as_ref());
+    health.map_or("none", |health| health.state.as_str())
+}
+
 /// Which containers `ps` shows, as Docker's engine decides it.
 pub(super) struct PsFilter<'e> {
     engine: &'e Engine,
@@ -84,8 +90,7 @@ impl<'e> PsFilter<'e> {
             && filters.pattern("id", record.id.as_str())
             && filters.labels(&labels(view))
             && filters.exact("status", &[view.state.as_str()])
-            // Health checks are not there: no container has a state of health.
-            && filters.exact("health", &["none"])
+            && filters.exact("health", &[health(view)])
             && self.before_ns.is_none_or(|moment| record.created_ns < moment)
             && self.since_ns.is_none_or(|moment| record.created_ns > moment)
             && (self.exited.is_empty() || code.is_some_and(|code| self.exited.contains(&code)))

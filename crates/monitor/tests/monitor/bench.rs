@@ -262,6 +262,7 @@ fn launch(dir: &Path, id: ContainerId, words: &[&str]) -> Launch {
         stop_signal: Signal::TERM,
         stop_timeout_ms: 1000,
         remove: false,
+        health: None,
         restart: corral_spec::RestartPolicy::No,
     }
 }

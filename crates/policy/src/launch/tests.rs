@@ -62,6 +62,7 @@ fn launch(profile: ProfileName) -> Launch {
         stop_signal: Signal::TERM,
         stop_timeout_ms: 10_000,
         remove: true,
+        health: None,
         restart: corral_spec::RestartPolicy::No,
     }
 }

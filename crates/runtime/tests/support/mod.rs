@@ -246,6 +246,7 @@ fn launch(dir: &Path, id: ContainerId, words: &str) -> Launch {
         stop_signal: Signal::TERM,
         stop_timeout_ms: 1000,
         remove: true,
+        health: None,
         restart: corral_spec::RestartPolicy::No,
     }
 }

@@ -64,6 +64,7 @@ fn status(created: &Created) -> Status {
         paused: false,
         restarting: false,
         restarts: 0,
+        health: None,
         cgroup2: created.cgroup().v2().map(ToOwned::to_owned),
         cgroup1: created.cgroup().v1().to_vec(),
     }

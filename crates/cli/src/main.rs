@@ -10,6 +10,7 @@ mod filter;
 mod health_flags;
 mod limit_flags;
 mod listing;
+mod moment;
 mod output;
 mod progress;
 mod relay;

@@ -189,6 +189,15 @@ pub(crate) fn moment(ns: u64) -> String {
     format!("{} {} +0000 UTC", &text[..10], &text[11..19])
 }
 
+/// The same with all nine digits, as Docker prints the times of events and log lines.
+pub(crate) fn rfc3339_fixed(ns: u64) -> String {
+    let text = rfc3339(ns);
+    match text.strip_suffix('Z') {
+        Some(seconds) if ns.is_multiple_of(1_000_000_000) => format!("{seconds}.000000000Z"),
+        _ => text,
+    }
+}
+
 /// Seconds since the epoch of an RFC 3339 moment; the fraction is dropped.
 pub(crate) fn parse_rfc3339(text: &str) -> Option<u64> {
     let number = |range: std::ops::Range<usize>| text.get(range)?.parse::<i64>().ok();
@@ -266,6 +275,7 @@ mod tests {
         ] {
             assert_eq!(rfc3339(ns), text);
             assert_eq!(parse_rfc3339(text), Some(ns / 1_000_000_000));
+            assert_eq!(rfc3339_fixed(ns).len(), "2026-11-21T23:22:05.000000007Z".len());
         }
         assert_eq!(parse_rfc3339("1970-01-01T02:00:00+02:00"), Some(0));
         for bad in ["", "1970", "1970-01-01T00:00:00", "1970-01-01T00:00:00+", "x970-01-01T00:00:00Z"] {

@@ -1,11 +1,13 @@
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
+use corral_journal::Action;
 use corral_runtime::ControlGroup;
 use corral_spec::record::{Exit, GENERATION, Status};
 use corral_spec::{ContainerId, Digest};
 use corral_state::{ContainerLock, ContainerRecord, Life, read_record, write_record};
 
+use crate::journal::of_container;
 use crate::wait::open_process;
 use crate::{Engine, Error, host};
 
@@ -54,7 +56,12 @@ impl Engine {
     /// # Errors
     /// When the disk fails.
     pub fn reap(&self, id: &ContainerId) -> Result<(), Error> {
-        self.collect_one(id).map(drop)
+        self.collect_one(id)?;
+        // A container that is kept has a history worth pinning; nobody waits for this.
+        if self.layout.life(id) == Life::Lasting && self.layout.container(id).exists() {
+            self.journal().anchor()?;
+        }
+        Ok(())
     }
 
     /// The images that containers were made from.
@@ -109,7 +116,7 @@ impl Engine {
         let record = self.layout.container_record(id)?;
         match self.due(id, record.as_ref()) {
             Due::Nothing => self.layout.unlock(lock, id)?,
-            Due::Settle => self.settle_dead(id, lock)?,
+            Due::Settle => self.settle_dead(id, lock, record.as_ref())?,
             // It was to go with all that was made for it.
             Due::Remove => self.take_away((lock, self.layout.life(id)), id, record.as_ref(), true)?,
         }
@@ -147,7 +154,12 @@ impl Engine {
         }
     }
 
-    fn settle_dead(&self, id: &ContainerId, lock: ContainerLock) -> Result<(), Error> {
+    fn settle_dead(
+        &self,
+        id: &ContainerId,
+        lock: ContainerLock,
+        record: Option<&ContainerRecord>,
+    ) -> Result<(), Error> {
         let exit = Exit {
             generation: GENERATION,
             code: 137,
@@ -159,6 +171,10 @@ impl Engine {
             finished_ns: host::now_ns(),
         };
         write_record(&self.layout.container(id).join("exit.json"), &exit, true)?;
+        if let Some(record) = record {
+            let died = of_container(Action::Die, record).with("exitCode", exit.code.to_string());
+            self.record_end(died.with("error", exit.error))?;
+        }
         Ok(self.layout.unlock(lock, id)?)
     }
 }

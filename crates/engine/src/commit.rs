@@ -1,7 +1,9 @@
 use corral_image::{Commit, ContainerConfig, Image};
+use corral_journal::Action;
 use corral_spec::{ContainerId, ContainerSpec, Digest, Entrypoint, ImageRef, UserPart};
 
 use crate::exec::set;
+use crate::journal::of_container;
 use crate::{Engine, Error, State};
 
 /// What `commit` was told.
@@ -50,7 +52,12 @@ impl Engine {
         if let Some(lock) = lock {
             self.layout.unlock(lock, id)?;
         }
-        Ok(made?)
+        let made = made?;
+        let event = of_container(Action::Commit, &record).with("comment", &request.message);
+        let event = event.with("imageID", made.to_string());
+        let name = request.reference.as_ref().map(ToString::to_string).unwrap_or_default();
+        self.record_end(event.with("imageRef", name))?;
+        Ok(made)
     }
 }
 

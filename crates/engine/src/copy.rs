@@ -16,12 +16,14 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use corral_image::{ArchiveReader, ArchiveWriter, EntryKind, Found, Owners, TreeWriter, Walk};
+use corral_journal::Action;
 use corral_runtime::Scope;
 use corral_spec::ContainerId;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, openat, openat2, readlinkat, statat};
 use rustix::io::Errno;
 
 use crate::guest::InsidePath;
+use crate::journal::of_container;
 use crate::{Engine, Error};
 
 /// How `cp` copies.
@@ -120,7 +122,7 @@ impl Engine {
         take: impl FnOnce(&mut File) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let path = InsidePath::new(source);
-        let shown = format!("{}:{}", self.name_of(id)?, source.display());
+        let shown = format!("{}:{}", self.record_copy(Action::ArchivePath, id, source)?, source.display());
         let mut guest = self.guest(id, Scope::Everything, move |root, stream| {
             send(root.as_fd(), &path, options.follow, stream).map_err(|error| format!("{shown}: {error}"))
         })?;
@@ -173,7 +175,7 @@ impl Engine {
         give: impl FnOnce(&mut File) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let path = InsidePath::new(target);
-        let shown = format!("{}:{}", self.name_of(id)?, target.display());
+        let shown = format!("{}:{}", self.record_copy(Action::ExtractToDir, id, target)?, target.display());
         let owners = if options.archive { Owners::Keep } else { Owners::One(0, 0) };
         let mut guest = self.guest(id, Scope::Everything, move |root, stream| {
             receive(root.as_fd(), &path, source.as_ref(), owners, stream)
@@ -184,8 +186,11 @@ impl Engine {
         guest.leave(given.and_then(|given| closed.map(|()| given)))
     }
 
-    fn name_of(&self, id: &ContainerId) -> Result<String, Error> {
+    /// Records a copy that is about to be made; the container's name, for messages.
+    fn record_copy(&self, action: Action, id: &ContainerId, path: &Path) -> Result<String, Error> {
         let view = self.view(id)?.ok_or_else(|| Error::NoContainer(id.to_string()))?;
+        let event = of_container(action, &view.record).with("path", path.to_string_lossy());
+        self.record_work(&[event])?;
         Ok(view.record.name.to_string())
     }
 }

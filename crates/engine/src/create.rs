@@ -9,7 +9,7 @@ use corral_spec::{
 use corral_state::{ContainerLock, ContainerRecord, IdSlot, Life, write_record};
 
 use crate::plan::{self, Facts};
-use crate::{Engine, Error, PROFILE_LABEL, device, host, name};
+use crate::{Engine, Error, PROFILE_LABEL, device, host, journal, name};
 
 /// A container that exists and is still locked by us: it can be started, or left.
 #[derive(Debug)]
@@ -33,6 +33,8 @@ pub struct Wanted<'a> {
     pub spec: ContainerSpec,
     /// Passing only if it is started at once and removed at its end.
     pub life: Life,
+    /// Whether the caller starts it and watches its streams, which is recorded.
+    pub attached: bool,
 }
 
 /// A passwd or group file larger than this many bytes is taken as an attack.
@@ -61,7 +63,7 @@ impl Engine {
 
     /// As [`Engine::create`], with mounts of the engine's own after those that the user asked for.
     pub(crate) fn create_with(&self, wanted: Wanted<'_>, extra: Vec<Mount>) -> Result<Prepared, Error> {
-        let Wanted { image, image_name, mut spec, life } = wanted;
+        let Wanted { image, image_name, mut spec, life, attached } = wanted;
         device::number_block_devices(&mut spec)?;
         self.glance()?;
         // Nothing of the image may be collected between our look at it and our record of using it.
@@ -87,6 +89,7 @@ impl Engine {
         half.anonymous.clone_from(&settled.anonymous);
         let facts = Facts {
             id: &id,
+            name: name.as_str(),
             image,
             image_name,
             profile,
@@ -109,7 +112,7 @@ impl Engine {
         let record = ContainerRecord {
             generation: GENERATION,
             id: id.clone(),
-            name,
+            name: name.clone(),
             image: image.id,
             image_name: image_name.to_owned(),
             profile,
@@ -118,8 +121,11 @@ impl Engine {
             spec,
             mount_images: settled.images.clone(),
         };
+        launch.journal = Some(journal::for_monitor(self, &record, image));
         let records_dir = self.layout().records(&record.id, life);
         write_record(&records_dir.join("launch.json"), &launch, false)?;
+        // What cannot be recorded does not come to be.
+        self.record_created(&launch, attached)?;
         write_record(&records_dir.join("container.json"), &record, life == Life::Lasting)?;
         Ok(Prepared { lock: half.finish()?, record, launch, life })
     }

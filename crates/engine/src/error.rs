@@ -14,6 +14,9 @@ pub enum Error {
     /// The runtime core.
     #[error(transparent)]
     Runtime(#[from] corral_runtime::Error),
+    /// It cannot be recorded.
+    #[error(transparent)]
+    Journal(#[from] corral_journal::Error),
     /// A rule of the profile forbids it.
     #[error(transparent)]
     Denied(#[from] corral_policy::Denial),
@@ -90,6 +93,7 @@ impl Error {
             Self::Image(error) => error.kind(),
             Self::State(error) => error.kind(),
             Self::Runtime(error) => error.kind(),
+            Self::Journal(error) => error.kind(),
             Self::Denied(_) => ErrorKind::Denied,
             Self::NoContainer(_) | Self::NoVolume(_) => ErrorKind::NotFound,
             Self::WrongState { .. } | Self::VolumeInUse { .. } => ErrorKind::Conflict,

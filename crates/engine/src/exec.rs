@@ -6,7 +6,7 @@ use corral_spec::record::{Launch, Process};
 use corral_spec::{AbsPath, ContainerId, EnvVar, UserNamespace, UserSpec};
 
 use crate::sealed::Sealed;
-use crate::{Engine, Error, State};
+use crate::{Engine, Error, ExecNote, State};
 
 /// A further process for a running container.
 #[derive(Clone, Debug, Default)]
@@ -27,12 +27,12 @@ pub struct ExecRequest {
 
 impl Engine {
     /// Starts a process in a running container, under the same confinement. The caller is its parent and pumps
-    /// its input and output.
+    /// its input and output, and tells its end to [`Engine::record_exec_end`].
     ///
     /// # Errors
     /// [`Error::WrongState`] when the container does not run or is paused; the runtime's when the program cannot be
     /// executed.
-    pub fn exec(&self, id: &ContainerId, request: &ExecRequest, io: Io) -> Result<Exec, Error> {
+    pub fn exec(&self, id: &ContainerId, request: &ExecRequest, io: Io) -> Result<(Exec, ExecNote), Error> {
         let Some(view) = self.view(id)? else { return Err(Error::NoContainer(id.to_string())) };
         let status = match view.state {
             State::Running(status) => status,
@@ -46,7 +46,14 @@ impl Engine {
         };
         let launch = self.launch(id)?;
         let process = self.process(&launch, request)?;
-        Ok(corral_runtime::exec(&launch, &status, &process, io)?)
+        let note = self.record_exec(&view.record, &process.argv)?;
+        match corral_runtime::exec(&launch, &status, &process, io) {
+            Ok(process) => Ok((process, note)),
+            Err(error) => {
+                self.record_exec_end(note, error.exit_code())?;
+                Err(error.into())
+            }
+        }
     }
 
     /// Makes this process run from a sealed copy of its program if the container is one that could reach

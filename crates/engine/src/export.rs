@@ -2,11 +2,13 @@ use std::io::Write;
 use std::os::fd::AsFd;
 
 use corral_image::{ArchiveWriter, Change, Walk, changes};
+use corral_journal::Action;
 use corral_runtime::Scope;
 use corral_spec::ContainerId;
 use rustix::fs::{Mode, OFlags, openat};
 
 use crate::copy::pump;
+use crate::journal::of_container;
 use crate::{Engine, Error};
 
 impl Engine {
@@ -16,6 +18,8 @@ impl Engine {
     /// # Errors
     /// What reading or writing gives.
     pub fn export(&self, id: &ContainerId, out: &mut dyn Write) -> Result<(), Error> {
+        let view = self.view(id)?.ok_or_else(|| Error::NoContainer(id.to_string()))?;
+        self.record_work(&[of_container(Action::Export, &view.record)])?;
         let mut guest = self.guest(id, Scope::RootOnly, |root, stream| {
             let dir = openat(&root, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
                 .map_err(|errno| errno.to_string())?;

@@ -7,7 +7,7 @@ use corral_image::{Image, ResolvedUser};
 use corral_policy::{CapabilitySet, Profile, confinement, judge_launch};
 use corral_runtime::seccomp;
 use corral_spec::record::{
-    BindIds, Confinement, GENERATION, IdMap, Kernel, Launch, Log, Mount, MountKind, Process, Root,
+    BindIds, Confinement, GENERATION, IdMap, Kernel, Launch, Mount, MountKind, Process, Root,
 };
 use corral_spec::{
     AbsPath, ContainerId, ContainerSpec, Entrypoint, HostDevice, MountRequest, MountSource, NetworkMode,
@@ -17,11 +17,13 @@ use corral_state::{ID_RANGE, IdSlot};
 
 use crate::exec::set;
 use crate::health::health;
+use crate::log::{self, Whose};
 use crate::{Error, etc, limits, own_seccomp};
 
 /// What the plan needs to know of the world.
 pub(crate) struct Facts<'a> {
     pub(crate) id: &'a ContainerId,
+    pub(crate) name: &'a str,
     pub(crate) image: &'a Image,
     pub(crate) image_name: &'a str,
     pub(crate) profile: ProfileName,
@@ -59,7 +61,6 @@ pub(crate) enum Bind {
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const STOP_TIMEOUT_MS: u64 = 10_000;
-const LOG: Log = Log { max_size: 32 << 20, max_files: 3 };
 /// Open files: programs that size tables by the soft limit stay small, servers may raise it (systemd's
 /// reasoning for its own default), as far as the caller's own hard limit.
 const SOFT_FILES: u64 = 65_536;
@@ -77,6 +78,9 @@ pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, 
         .adjust(&spec.cap_add, &spec.cap_drop)
         .map_err(|error| Error::Invalid(error.to_string()))?;
     let hostname = spec.hostname.clone().unwrap_or_else(|| facts.id.short().to_owned());
+    let process = process(facts, spec, &hostname)?;
+    let Facts { id, name, image, image_name, .. } = facts;
+    let whose = Whose { id, name, image, image_name };
     let launch = Launch {
         generation: GENERATION,
         id: facts.id.clone(),
@@ -96,7 +100,6 @@ pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, 
         ids: facts.slot.map(|slot| IdMap { host: slot.host(), count: ID_RANGE }),
         network,
         cgroup: limits::cgroup(spec, &profile, &facts.host_devices)?,
-        process: process(facts, spec, &hostname)?,
         kernel: Kernel { domain: spec.settings.domain.clone(), sysctls: spec.settings.sysctls.clone() },
         hostname,
         confinement: Confinement {
@@ -106,12 +109,14 @@ pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, 
             own_seccomp: spec.settings.seccomp.is_some(),
             userns: spec.userns,
         },
-        log: LOG,
+        log: log::plan(&whose, spec, &process)?,
+        process,
         stop_signal: stop_signal(facts, spec)?,
         stop_timeout_ms: spec.stop_timeout.map_or(STOP_TIMEOUT_MS, |timeout| timeout.as_millis() as u64),
         remove: spec.remove,
         health: health(&facts.image.config.config, &spec.health)?,
         restart: spec.restart,
+        journal: None,
     };
     judge_launch(facts.profile, &launch)?;
     Ok(launch)
@@ -328,6 +333,7 @@ mod tests {
         let id = ContainerId::from_random([9; 32]);
         let facts = Facts {
             id: &id,
+            name: "name",
             image,
             image_name: "test",
             profile,

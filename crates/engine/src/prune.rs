@@ -59,15 +59,16 @@ impl Engine {
                 continue;
             }
             let name = image.reference.as_ref().map_or_else(|| image.id.to_string(), ToString::to_string);
-            match self.store.remove(&name, false, &|id: &Digest| used.contains(id)) {
+            match self.remove_image(&name, false) {
                 Ok(removed) => {
                     pruned.lines.extend(removed.untagged.iter().map(|name| format!("untagged: {name}")));
                     pruned.lines.extend(removed.deleted.iter().map(|id| format!("deleted: {id}")));
                     pruned.bytes += removed.deleted.iter().filter_map(|id| sizes.get(id)).sum::<u64>();
                 }
                 // Used or gone by now.
-                Err(corral_image::Error::Busy { .. } | corral_image::Error::NoSuchImage(_)) => {}
-                Err(error) => return Err(error.into()),
+                Err(Error::Image(corral_image::Error::Busy { .. } | corral_image::Error::NoSuchImage(_))) => {
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(pruned)

@@ -1,8 +1,10 @@
 use std::path::PathBuf;
 
-use corral_spec::{ContainerId, Signal};
+use corral_journal::Action;
+use corral_spec::ContainerId;
 use corral_state::{ContainerLock, ContainerRecord, Life, TreeSize, tree_size};
 
+use crate::journal::of_container;
 use crate::mounts::anonymous_volumes;
 use crate::{Engine, Error, Prepared};
 
@@ -30,7 +32,7 @@ impl Engine {
                     way_out: "stop the container before removing it, or use --force",
                 });
             }
-            self.stop(id, Some(Signal::KILL), None)?;
+            self.kill_for_removal(&view)?;
         }
         // What cannot be measured is removed all the same.
         let discarded = tree_size(&self.layout.container(id).join("upper")).unwrap_or_default();
@@ -78,7 +80,7 @@ impl Engine {
         self.layout.container(id).exists() || self.layout.run(id).exists()
     }
 
-    /// Volumes first: killed in between, the container is still there and is removed again.
+    /// Removes a container, and records it if there was one. Volumes first: killed in between, the container is still there and is removed again.
     pub(crate) fn take_away(
         &self,
         (lock, life): (ContainerLock, Life),
@@ -89,6 +91,10 @@ impl Engine {
         if let Some(record) = record.filter(|_| volumes) {
             self.remove_unused_volumes(&anonymous_volumes(&record.spec), id.as_str())?;
         }
-        Ok(self.layout.remove_container(lock, id, life, record)?)
+        self.layout.remove_container(lock, id, life, record)?;
+        match record {
+            Some(record) => self.record_end(of_container(Action::Destroy, record)),
+            None => Ok(()),
+        }
     }
 }

@@ -1,5 +1,8 @@
+use corral_journal::Action;
 use corral_spec::{ContainerId, ContainerName};
+use corral_state::{ContainerRecord, Life, write_record};
 
+use crate::journal::of_container;
 use crate::{Engine, Error};
 
 impl Engine {
@@ -14,6 +17,23 @@ impl Engine {
         if record.name == *name {
             return Err(Error::Invalid(format!("container {} is called {name} already", id.short())));
         }
-        if self.layout.rename_container(id, name)? { Ok(()) } else { Err(Error::NoContainer(id.to_string())) }
+        let _turn = self.turn(id)?;
+        if !self.layout.rename_container(id, name)? {
+            return Err(Error::NoContainer(id.to_string()));
+        }
+        self.tell_monitors(id, name)?;
+        let old = format!("/{}", record.name);
+        let renamed = ContainerRecord { name: name.clone(), ..record };
+        self.record_end(of_container(Action::Rename, &renamed).with("oldName", old))
+    }
+
+    /// The events of later runs carry the new name.
+    fn tell_monitors(&self, id: &ContainerId, name: &ContainerName) -> Result<(), Error> {
+        let mut launch = self.launch(id)?;
+        let attributes = launch.journal.iter_mut().flat_map(|known| &mut known.attributes);
+        attributes.filter(|(key, _)| key == "name").for_each(|(_, value)| *value = name.to_string());
+        let life = self.layout.life(id);
+        let path = self.layout.records(id, life).join("launch.json");
+        Ok(write_record(&path, &launch, life == Life::Lasting)?)
     }
 }

@@ -1,13 +1,15 @@
 use std::time::{Duration, Instant};
 
+use corral_journal::Action;
 use corral_runtime::ControlGroup;
 use corral_spec::record::{Launch, Status};
 use corral_spec::{ContainerId, Signal};
 use corral_state::read_record;
 use rustix::process::{Signal as Raw, pidfd_send_signal};
 
+use crate::journal::of_container;
 use crate::wait::{open_process, wait_for_monitor, wait_readable};
-use crate::{Engine, Error, State};
+use crate::{Engine, Error, State, View};
 
 /// How long the end of all processes may take after SIGKILL: a process in an uninterruptible call can
 /// delay it, and then the user is told rather than kept.
@@ -46,6 +48,9 @@ impl Engine {
         let launch = self.launch(id)?;
         if !launch.restart.is_no() && (signal == Signal::KILL || signal == launch.stop_signal) {
             self.mark_stopped(id, Stopped::ByUser)?;
+        }
+        if let Some(record) = self.layout.container_record(id)? {
+            self.record_signal(&record, signal)?;
         }
         if signal == Signal::KILL {
             return self.kill_now(id, &status);
@@ -93,24 +98,41 @@ impl Engine {
         if !launch.restart.is_no() && !matches!(view.state, State::Created) {
             self.mark_stopped(id, stopped)?;
         }
-        self.end(id, &view.state, &launch, how)
+        let ran = view.state.lives();
+        self.end(&view, &launch, how)?;
+        if ran { self.record_end(of_container(Action::Stop, &view.record)) } else { Ok(()) }
+    }
+
+    /// Kills what runs of a container that is to be removed; nobody starts it again.
+    pub(crate) fn kill_for_removal(&self, view: &View) -> Result<(), Error> {
+        let id = &view.record.id;
+        let launch = match self.launch(id) {
+            Err(Error::NoContainer(_)) => return Ok(()),
+            launch => launch?,
+        };
+        if !launch.restart.is_no() {
+            self.mark_stopped(id, Stopped::ByUser)?;
+        }
+        self.end(view, &launch, (Some(Signal::KILL), None))
     }
 
     /// Ends what runs, in whatever life of it.
     fn end(
         &self,
-        id: &ContainerId,
-        state: &State,
+        view: &View,
         launch: &Launch,
         (signal, patience): (Option<Signal>, Option<Duration>),
     ) -> Result<(), Error> {
-        let status = match state {
+        let id = &view.record.id;
+        let status = match &view.state {
             State::Running(status) | State::Paused(status) => status,
             State::Restarting(status, _) => return self.end_rest(id, status),
             _ => return Ok(()),
         };
         let signal = signal.unwrap_or(launch.stop_signal);
-        if status.paused || signal == Signal::KILL {
+        let at_once = status.paused || signal == Signal::KILL;
+        self.record_signal(&view.record, if at_once { Signal::KILL } else { signal })?;
+        if at_once {
             return self.kill_now(id, status);
         }
         Self::send(status, signal)?;
@@ -118,7 +140,8 @@ impl Engine {
         if let Some(init) = open_process(&status.init)?
             && !wait_readable(&init, Some(patience))?
         {
-            return self.kill_now(id, status);
+            self.record_signal(&view.record, Signal::KILL)?;
+            self.kill_now(id, status)?;
         }
         self.settle(id, status)
     }

@@ -3,6 +3,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use corral_image::{Image, ImageConfig};
+use corral_journal::{Action, Event};
 use corral_runtime::Io;
 use corral_spec::record::{BindIds, GENERATION, Launch, Mount, MountKind, ProcessName, Status};
 use corral_spec::{AbsPath, ContainerSpec, Digest, Entrypoint, EnvVar, NetworkMode, ProfileName};
@@ -72,7 +73,13 @@ impl Engine {
             manifest: None,
         };
         let prepared = self.create_with(
-            Wanted { image: &image, image_name: "step", spec: spec(step)?, life: Life::Passing },
+            Wanted {
+                image: &image,
+                image_name: "step",
+                spec: spec(step)?,
+                life: Life::Passing,
+                attached: false,
+            },
             mounts(step)?,
         )?;
         let outcome = self.run_here(&prepared.launch);
@@ -101,12 +108,21 @@ impl Engine {
             cgroup1: created.cgroup().v1().to_vec(),
         };
         write_record(&self.layout().run(&launch.id).join("status.json"), &status, false)?;
+        let event = |action| {
+            let known = launch.journal.iter().flat_map(|known| &known.attributes);
+            Event::new(action, launch.id.as_str()).with_all(known)
+        };
         let mut running = created.start()?;
+        if let Err(error) = self.record_work(&[event(Action::Start)]) {
+            running.cleanup().into_iter().for_each(drop);
+            return Err(error);
+        }
         let output = drain(out.into(), err.into());
         let ended = running.wait();
         let errors = running.cleanup();
         let (stdout, stderr) = output?;
         let outcome = StepOutcome { code: ended?.code(), stdout, stderr };
+        self.record_end(event(Action::Die).with("exitCode", outcome.code.to_string()))?;
         match errors.into_iter().next() {
             Some(error) => Err(error.into()),
             None => Ok(outcome),

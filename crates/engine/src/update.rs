@@ -1,9 +1,11 @@
+use corral_journal::Action;
 use corral_spec::record::Cgroup;
 use corral_spec::{ContainerId, RestartPolicy};
 use corral_state::{ContainerLock, Life, write_record};
 use rustix::fd::OwnedFd;
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open};
 
+use crate::journal::of_container;
 use crate::limits::LimitChange;
 use crate::{Engine, Error, State};
 
@@ -66,8 +68,8 @@ impl Engine {
         })
     }
 
-    /// One update of a container at a time: the records' directory, locked.
-    fn turn(&self, id: &ContainerId) -> Result<OwnedFd, Error> {
+    /// One change of a container's launch at a time: the records' directory, locked.
+    pub(crate) fn turn(&self, id: &ContainerId) -> Result<OwnedFd, Error> {
         let dir = self.layout.records(id, self.layout.life(id));
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let take = || {
@@ -101,6 +103,9 @@ impl Updating<'_> {
         let life = layout.life(&self.id);
         let path = layout.records(&self.id, life).join("launch.json");
         write_record(&path, &launch, life == Life::Lasting)?;
+        if let Some(record) = layout.container_record(&self.id)? {
+            self.engine.record_end(of_container(Action::Update, &record))?;
+        }
         match self.lock {
             Some(lock) => Ok(layout.unlock(lock, &self.id)?),
             None => Ok(()),

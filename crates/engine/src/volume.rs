@@ -11,6 +11,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use corral_image::{ArchiveReader, ArchiveWriter, Owners, TreeWriter, Walk};
+use corral_journal::{Action, Event};
 use corral_spec::{AbsPath, ByteSize, ContainerName, ContainerSpec, MountRequest, MountSource};
 use corral_state::{Database, Volume, remove_tree};
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -125,6 +126,7 @@ impl Engine {
             }
             return Ok(known);
         }
+        self.record_work(&[Event::new(Action::VolumeCreate, &*volume.name).with("driver", "local")])?;
         db.add_volume(&volume)?;
         if Backing::of(&volume.options)? == Backing::Own {
             self.make_volume_dir(&volume.name)?;
@@ -232,7 +234,7 @@ impl Engine {
         remove_tree(&self.layout.volume(name))?;
         remove_tree(&self.layout.filling(name))?;
         db.remove_volume(name)?;
-        Ok(())
+        self.record_end(Event::new(Action::VolumeDestroy, name).with("driver", "local"))
     }
 
     /// The containers that use a volume.

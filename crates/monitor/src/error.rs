@@ -42,6 +42,9 @@ pub enum Error {
     /// The container could not be created.
     #[error(transparent)]
     Runtime(#[from] corral_runtime::Error),
+    /// It cannot be recorded.
+    #[error(transparent)]
+    Journal(#[from] corral_journal::Error),
     /// No monitor answers: the container is not running.
     #[error("{}: the container is not running: {source}", path.display())]
     NotRunning {
@@ -94,6 +97,7 @@ impl Error {
             Self::Record { .. } => ErrorKind::Invalid,
             Self::Locked(_) | Self::NotRunning { .. } | Self::Refused(_) => ErrorKind::Conflict,
             Self::Runtime(error) => error.kind(),
+            Self::Journal(error) => error.kind(),
             Self::File { .. }
             | Self::Setup { .. }
             | Self::Output(_)

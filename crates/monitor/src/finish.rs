@@ -20,6 +20,7 @@ use corral_spec::record::{Exit, GENERATION, Launch, Status};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::client::{Outcome, Pump};
+use crate::events::Events;
 use crate::log::Stream;
 use crate::peer::{Peer, Role};
 use crate::protocol::{ToClient, ToMonitor};
@@ -36,11 +37,12 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 pub struct Ending {
     pub id: ContainerId,
     pub remove: bool,
+    pub events: Events,
 }
 
 impl Ending {
     pub fn of(launch: &Launch) -> Self {
-        Self { id: launch.id.clone(), remove: launch.remove }
+        Self { id: launch.id.clone(), remove: launch.remove, events: Events::of(launch) }
     }
 }
 
@@ -101,7 +103,14 @@ pub fn end(mut supervisor: Supervisor) -> Ended {
     Ended { exit, status, clients, run_dir }
 }
 
-/// Ends a monitor whose container has ended.
+/// Records an end, which has happened whether or not that can be written.
+pub fn record_end(events: &Events, exit: &Exit, run_dir: &Directory) {
+    if let Err(error) = events.died(exit) {
+        run_dir.note(NOTES, &error.to_string());
+    }
+}
+
+/// Ends a monitor whose container has ended; its end is recorded.
 pub fn finish(ended: Ended, place: Place, ending: &Ending) -> After {
     let last_word = ended.last_word();
     let Ended { exit, clients, run_dir, .. } = ended;
@@ -141,21 +150,25 @@ fn waiting(peer: &Peer) -> PollFd<'_> {
     PollFd::from_borrowed_fd(peer.fd(), peer.interest())
 }
 
-/// Ends a monitor whose container never ran.
-pub fn fail(place: Place, run_dir: Directory, peers: Vec<Peer>, ending: &Ending, error: &Error) -> After {
-    let code = error.exit_code();
-    let message = error.to_string();
-    let exit = Exit {
+/// The end of a container that did not come to run.
+pub fn never_ran(error: &Error) -> Exit {
+    Exit {
         generation: GENERATION,
-        code,
+        code: error.exit_code(),
         oom_killed: false,
         oom_kills: 0,
-        error: message.clone(),
+        error: error.to_string(),
         started_ns: 0,
         finished_ns: now_ns(),
         restarts: 0,
-    };
-    let last_word = ToClient::Failed { code, message: &message };
+    }
+}
+
+/// Ends a monitor whose container never ran.
+pub fn fail(place: Place, run_dir: Directory, peers: Vec<Peer>, ending: &Ending, error: &Error) -> After {
+    let exit = never_ran(error);
+    record_end(&ending.events, &exit, &run_dir);
+    let last_word = ToClient::Failed { code: exit.code, message: &exit.error };
     close(place, run_dir, peers, ending, (&exit, last_word))
 }
 

@@ -12,6 +12,7 @@ use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::client::{AttachOptions, Client, Outcome, Pump};
+use crate::events::Events;
 use crate::finish;
 use crate::health::Checks;
 use crate::peer::{Peer, Role};
@@ -44,23 +45,29 @@ pub fn run_here(here: Here<'_>, options: &AttachOptions) -> Result<Outcome, Erro
         .map_err(|errno| Error::Setup { act: "make a socket pair", source: errno.into() })?;
     let mut client = Client::from_fd(ours);
     let mut pump = Pump::new(&mut client, options)?;
+    let events = Events::of(launch);
     let stdin = launch.process.stdin || launch.process.tty;
     let first = Peer::new(0, theirs, Role::Foreground, stdin);
     let begun = enter::listen(&run_dir.path, &run_dir.fd)
-        .and_then(|listener| Ok((begin(&run_dir, launch, 0)?, Clients::new(listener, Some(first)))));
-    let (begun, clients) = match begun {
+        .and_then(|listener| Ok((begin(&run_dir, launch, &events, 0)?, Clients::new(listener, Some(first)))));
+    let (mut begun, clients) = match begun {
         Ok(begun) => begun,
-        Err(error) => return Ok(Outcome::Failed { code: error.exit_code(), message: error.to_string() }),
+        Err(error) => {
+            let exit = finish::never_ran(&error);
+            finish::record_end(&events, &exit, &run_dir);
+            return Ok(Outcome::Failed { code: exit.code, message: exit.error });
+        }
     };
     let log = log::Writer::new(data_dir, launch.log.clone());
     // Its records are in the run directory, as those of every passing container.
-    let checks = Checks::of(launch, here.run_dir);
-    let mut supervisor = begun.supervisor(clients, log, run_dir, checks);
+    begun.checks = Checks::of(launch, here.run_dir);
+    let mut supervisor = begun.supervisor(clients, log, run_dir, events.clone());
     let served = supervisor.serve(Some(&mut pump));
     if !matches!(served, Ok(None)) {
         supervisor.kill();
     }
     let ended = finish::end(supervisor);
+    finish::record_end(&events, &ended.exit, &ended.run_dir);
     rustix::process::umask(umask);
     match served {
         Ok(None) => finish::tell_the_end(ended, &mut pump),

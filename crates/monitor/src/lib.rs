@@ -19,13 +19,15 @@
 //! leaves is a free lock and no `exit.json`, which the next command collects.
 //!
 //! It is synchronous and single-threaded, as a container's parent must be, starts no program and opens no network
-//! connection. It does not decide anything about the container: that is done in the launch. It does not
-//! remove the container: it ends as [`After::Reap`], and its caller becomes `corral __reap`.
+//! connection. It records the container's events in the journal. It does not decide anything about the container:
+//! that is done in the launch. It does not remove the container: it ends as [`After::Reap`], and its caller becomes
+//! `corral __reap`.
 #![forbid(unsafe_code)]
 
 pub mod client;
 mod enter;
 mod error;
+mod events;
 mod finish;
 mod health;
 mod here;
@@ -49,6 +51,7 @@ use corral_spec::record::{GENERATION, Launch, Status};
 pub use error::Error;
 pub use here::{Here, run_here};
 
+use events::Events;
 use finish::{Ending, Place};
 use health::Checks;
 use peer::{Peer, Role};
@@ -139,21 +142,22 @@ fn lives(
     let ending = Ending::of(&launch);
     let mut backoff = restart::Backoff::default();
     loop {
-        let begun = match begin(&run_dir, &launch, backoff.restarts) {
+        let mut begun = match begin(&run_dir, &launch, &ending.events, backoff.restarts) {
             Ok(begun) => begun,
             Err(error) => return finish::fail(place, run_dir, clients.peers, &ending, &error),
         };
         let log = log::Writer::new(&invocation.data_dir, launch.log.clone());
-        let checks = Checks::of(&launch, &invocation.records_dir);
+        begun.checks = Checks::of(&launch, &invocation.records_dir);
         // A launch is mostly its seccomp program: kilobytes that nobody needs while the container runs.
         drop(launch);
-        let mut supervisor = begun.supervisor(clients, log, run_dir, checks);
+        let mut supervisor = begun.supervisor(clients, log, run_dir, ending.events.clone());
         if let Err(error) = supervisor.serve(None) {
             supervisor.run_dir.note(NOTES, &error.to_string());
             // Without a loop there is nobody to serve it; the end is the same as a killed monitor's.
             supervisor.kill();
         }
         let mut ended = finish::end(supervisor);
+        finish::record_end(&ending.events, &ended.exit, &ended.run_dir);
         match restart::again(&mut ended, &place, &ending, &mut backoff) {
             Some(next) => launch = next,
             None => return finish::finish(ended, place, &ending),
@@ -177,6 +181,7 @@ struct Begun {
     running: Running,
     streams: Streams,
     status: Status,
+    checks: Option<Checks>,
 }
 
 impl Begun {
@@ -186,15 +191,15 @@ impl Begun {
         mut clients: Clients,
         log: log::Writer,
         run_dir: Directory,
-        checks: Option<Checks>,
+        events: Events,
     ) -> Supervisor {
-        let Self { running, streams, status } = self;
+        let Self { running, streams, status, checks } = self;
         clients.tell(ToClient::Started { pid: status.init.pid });
-        Supervisor { running, streams, clients, log, status, checks, run_dir, lost: None }
+        Supervisor { running, streams, clients, log, status, checks, run_dir, lost: None, events }
     }
 }
 
-fn begin(run_dir: &Directory, launch: &Launch, restarts: u32) -> Result<Begun, Error> {
+fn begin(run_dir: &Directory, launch: &Launch, events: &Events, restarts: u32) -> Result<Begun, Error> {
     let monitor = corral_runtime::process_name(rustix::process::getpid().as_raw_nonzero().get())?;
     let (io, mut streams) = streams::open(launch)?;
     let mut created = corral_runtime::create(launch, io)?;
@@ -214,8 +219,10 @@ fn begin(run_dir: &Directory, launch: &Launch, restarts: u32) -> Result<Begun, E
         cgroup2: running.cgroup().v2().map(Into::into),
         cgroup1: running.cgroup().v1().to_vec(),
     };
-    match run_dir.put(STATUS, &status, Durability::None) {
-        Ok(()) => Ok(Begun { running, streams, status }),
+    // A container that cannot be recorded does not run.
+    let recorded = events.started().map_err(Error::from);
+    match recorded.and_then(|()| run_dir.put(STATUS, &status, Durability::None)) {
+        Ok(()) => Ok(Begun { running, streams, status, checks: None }),
         Err(error) => {
             running.cleanup().iter().for_each(|error| run_dir.note(NOTES, &error.to_string()));
             Err(error)

@@ -21,6 +21,7 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use corral_journal::Action;
 use corral_runtime::Running;
 use corral_spec::Signal;
 use corral_spec::record::Status;
@@ -29,6 +30,7 @@ use rustix::io::Errno;
 
 use crate::Error;
 use crate::client::{self, Outcome, Pump};
+use crate::events::Events;
 use crate::health::Checks;
 use crate::log::{Stream, Writer};
 use crate::peer::{Peer, Role};
@@ -72,6 +74,7 @@ pub struct Supervisor {
     pub run_dir: Directory,
     /// Output that the log refused, in bytes, and why the first time.
     pub lost: Option<(u64, String)>,
+    pub events: Events,
 }
 
 /// The clients, and the door.
@@ -254,10 +257,13 @@ impl Supervisor {
         let (number, pid) = (peer.number, self.status.init.pid);
         let Some(frame) = peer.next_frame() else { return false };
         match frame {
-            ToMonitor::Attach { stdin } => {
-                (peer.role, peer.stdin) = (Role::Attached, stdin);
-                peer.send(ToClient::Started { pid });
-            }
+            ToMonitor::Attach { stdin } => match self.events.work(Action::Attach) {
+                Ok(()) => {
+                    (peer.role, peer.stdin) = (Role::Attached, stdin);
+                    peer.send(ToClient::Started { pid });
+                }
+                Err(error) => peer.send(ToClient::Refused { message: &error.to_string() }),
+            },
             ToMonitor::Stdin(bytes) => {
                 self.streams.input.push(number, bytes);
                 peer.feeding = true;
@@ -276,6 +282,11 @@ impl Supervisor {
             }
             ToMonitor::Detach => {
                 peer.send(ToClient::Detached);
+                // Who started it and lets go of it at once never was attached.
+                if peer.role == Role::Attached {
+                    self.note_failure(self.events.end(&[Action::Detach]));
+                }
+                let peer = &mut self.clients.peers[at];
                 // Its leaving means nothing now.
                 (peer.role, peer.stdin) = (Role::Caller, false);
             }
@@ -316,7 +327,15 @@ impl Supervisor {
             group.thaw()?
         }
         self.status.paused = pause;
+        self.note_failure(self.events.end(&[if pause { Action::Pause } else { Action::Unpause }]));
         self.run_dir.put(crate::STATUS, &self.status, Durability::None)
+    }
+
+    /// What happened anyway and could not be recorded is noted.
+    fn note_failure(&self, recorded: Result<(), corral_journal::Error>) {
+        if let Err(error) = recorded {
+            self.run_dir.note(crate::NOTES, &error.to_string());
+        }
     }
 
     /// Drops the clients that are gone.

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::record::LogDriver;
 use crate::{
     AbsPath, ByteSize, ContainerName, CpuCount, DeviceAccess, HealthRequest, MountRequest, Resources,
     RestartPolicy, Settings, Signal, UserSpec, VolumesFrom,
@@ -68,6 +69,12 @@ pub struct ContainerSpec {
     /// What few containers have.
     #[serde(default, skip_serializing_if = "Settings::is_empty")]
     pub settings: Settings,
+    /// `--log-driver`; local otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_driver: Option<LogDriver>,
+    /// `--log-opt`, in order; the later wins.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log_opts: Vec<(String, String)>,
 }
 
 /// How `--entrypoint` changes the image's own.

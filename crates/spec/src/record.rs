@@ -74,6 +74,34 @@ pub struct Launch {
     /// Whether its monitor starts it again.
     #[serde(default, skip_serializing_if = "RestartPolicy::is_no")]
     pub restart: RestartPolicy,
+    /// Where what happens to it is recorded; none for what is not recorded, as by a version without a journal.
+    #[serde(default)]
+    pub journal: Option<Journaled>,
+}
+
+/// What the monitor needs to record events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Journaled {
+    /// The lasting directory.
+    pub root: PathBuf,
+    /// The directory that ends with the boot.
+    pub run: PathBuf,
+    /// Attributes of each of the container's events, as Docker has them: its labels, its image, its name.
+    pub attributes: Vec<(String, String)>,
+    /// Named volumes that it has mounted.
+    #[serde(default)]
+    pub volumes: Vec<JournaledVolume>,
+}
+
+/// A mount of a named volume, for its events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournaledVolume {
+    /// Its name.
+    pub name: String,
+    /// Where it is mounted.
+    pub target: AbsPath,
+    /// Whether writing is refused.
+    pub read_only: bool,
 }
 
 /// What the container's own namespaces are told before its program starts.
@@ -260,12 +288,52 @@ pub struct Confinement {
 pub struct BpfInstruction(pub u16, pub u8, pub u8, pub u32);
 
 /// How standard output and error are kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Log {
+    /// In which form, and where.
+    #[serde(default)]
+    pub driver: LogDriver,
     /// Bytes after which a log file is rotated; 0 means no log is kept.
     pub max_size: u64,
     /// How many rotated files are kept beside the current one.
     pub max_files: u32,
+    /// What is written beside each line: `attrs` of json-file, fields of journald.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attributes: Vec<(String, String)>,
+}
+
+/// The form of a log, by Docker's names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LogDriver {
+    /// Compact binary files.
+    #[default]
+    Local,
+    /// Docker's own files of JSON lines.
+    JsonFile,
+    /// systemd's journal.
+    Journald,
+    /// Nowhere.
+    None,
+}
+
+impl LogDriver {
+    /// All that there are.
+    pub const ALL: [Self; 4] = [Self::Local, Self::JsonFile, Self::Journald, Self::None];
+
+    /// The name as flags spell it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::JsonFile => "json-file",
+            Self::Journald => "journald",
+            Self::None => "none",
+        }
+    }
+
+    /// The driver of that name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|driver| driver.as_str() == name)
+    }
 }
 
 /// What the monitor says of a running container; rewritten on each change.

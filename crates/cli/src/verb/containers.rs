@@ -108,6 +108,7 @@ pub(super) fn start(globals: &Globals, words: Words) -> Result<u8, Failure> {
         detach_keys: super::run::detach_keys(flags.detach_keys.as_deref())?,
         hidden: [false; 2],
     };
+    engine.record_attach(&view.record)?;
     let started = engine.start(&view.record.id)?;
     let mut client = Client::from_fd(started.client);
     let ended = attach_terminal(&mut client, &options)?;

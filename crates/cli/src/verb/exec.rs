@@ -2,7 +2,7 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 
-use corral_engine::ExecRequest;
+use corral_engine::{Engine, ExecNote, ExecRequest};
 use corral_runtime::{Exec, Io};
 use corral_spec::{AbsPath, UserSpec};
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -49,8 +49,11 @@ pub(super) fn exec(globals: &Globals, words: Words) -> Result<u8, Failure> {
     if flags.detach {
         return in_background(globals, &words);
     }
-    let (process, ends) = start(globals, &flags)?;
-    relay::run(process, ends)
+    let engine = globals.engine()?;
+    let (process, ends, note) = start(&engine, &flags)?;
+    let code = relay::run(process, ends)?;
+    engine.record_exec_end(note, code)?;
+    Ok(code)
 }
 
 /// A process in a container needs a parent that outlives it, and dies with that parent: the detached form is
@@ -87,10 +90,12 @@ pub(crate) fn background(words: Words) -> Result<u8, Failure> {
     let start = || {
         let flags =
             super::parse::<Flags>("exec", words)?.ok_or_else(|| Failure::new("nothing to execute"))?;
-        start(&Globals::default(), &flags)
+        let engine = Globals::default().engine()?;
+        let (process, _, note) = start(&engine, &flags)?;
+        Ok::<_, Failure>((engine, process, note))
     };
-    let mut process = match start() {
-        Ok((process, _)) => process,
+    let (engine, mut process, note) = match start() {
+        Ok(started) => started,
         Err(failure) => {
             crate::output::print(failure.message())?;
             return Ok(failure.code());
@@ -98,12 +103,13 @@ pub(crate) fn background(words: Words) -> Result<u8, Failure> {
     };
     crate::output::print(STARTED)?;
     rustix::stdio::dup2_stdout(null()?).map_err(std::io::Error::from)?;
-    Ok(process.wait().map_err(Failure::new)?.code())
+    let code = process.wait().map_err(Failure::new)?.code();
+    engine.record_exec_end(note, code)?;
+    Ok(code)
 }
 
 /// Starts the process, with our ends of its streams.
-fn start(globals: &Globals, flags: &Flags) -> Result<(Exec, Ends), Failure> {
-    let engine = globals.engine()?;
+fn start(engine: &Engine, flags: &Flags) -> Result<(Exec, Ends, ExecNote), Failure> {
     let (container, command) =
         flags.words.split_first().ok_or_else(|| Failure::new("exec needs a container"))?;
     let id = engine.find(container)?;
@@ -118,17 +124,16 @@ fn start(globals: &Globals, flags: &Flags) -> Result<(Exec, Ends), Failure> {
         stdin: flags.interactive && !flags.detach,
     };
     if flags.tty {
-        let mut process = engine.exec(&id, &request, Io::Terminal)?;
+        let (mut process, note) = engine.exec(&id, &request, Io::Terminal)?;
         let console = process.console.take().ok_or_else(|| Failure::new("the container gave no terminal"))?;
         let input = if request.stdin { Some(console.try_clone()?) } else { None };
-        return Ok((process, Ends { input, output: console, errors: None, tty: true }));
+        return Ok((process, Ends { input, output: console, errors: None, tty: true }, note));
     }
     if flags.detach {
         let io = Io::Pipes { stdin: null()?, stdout: null()?, stderr: null()? };
-        return Ok((
-            engine.exec(&id, &request, io)?,
-            Ends { input: None, output: null()?, errors: None, tty: false },
-        ));
+        let ends = Ends { input: None, output: null()?, errors: None, tty: false };
+        let (process, note) = engine.exec(&id, &request, io)?;
+        return Ok((process, ends, note));
     }
     let (output, output_inside) = pipe()?;
     let (errors, errors_inside) = pipe()?;
@@ -139,7 +144,8 @@ fn start(globals: &Globals, flags: &Flags) -> Result<(Exec, Ends), Failure> {
         (null()?, None)
     };
     let io = Io::Pipes { stdin, stdout: output_inside, stderr: errors_inside };
-    Ok((engine.exec(&id, &request, io)?, Ends { input, output, errors: Some(errors), tty: false }))
+    let (process, note) = engine.exec(&id, &request, io)?;
+    Ok((process, Ends { input, output, errors: Some(errors), tty: false }, note))
 }
 
 fn pipe() -> std::io::Result<(OwnedFd, OwnedFd)> {

@@ -143,7 +143,7 @@ fn filtered(engine: &Engine, filters: &[Filter]) -> Result<Vec<ImageSummary>, Fa
         });
         images.last().transpose()
     };
-    let until = filters.values("until").map(super::logs::moment).collect::<Result<Vec<_>, _>>()?;
+    let until = filters.values("until").map(crate::moment::moment).collect::<Result<Vec<_>, _>>()?;
     let before_ns = made("before")?.into_iter().chain(until).min();
     let since_ns = made("since")?;
     let mut kept = Vec::new();

@@ -1,5 +1,5 @@
 use corral_engine::Engine;
-use corral_spec::{Digest, ImageRef};
+use corral_spec::ImageRef;
 
 use super::containers::print_lines;
 use crate::Words;
@@ -36,8 +36,7 @@ pub(super) fn rmi(globals: &Globals, words: Words) -> Result<u8, Failure> {
 }
 
 fn remove(engine: &Engine, name: &str, force: bool) -> Result<Vec<String>, Failure> {
-    let used = engine.images_in_use()?;
-    let removed = engine.store().remove(name, force, &|id: &Digest| used.contains(id))?;
+    let removed = engine.remove_image(name, force)?;
     let untagged = removed.untagged.iter().map(|name| format!("Untagged: {name}"));
     Ok(untagged.chain(removed.deleted.iter().map(|id| format!("Deleted: {id}"))).collect())
 }
@@ -59,8 +58,6 @@ pub(super) fn tag(globals: &Globals, words: Words) -> Result<u8, Failure> {
             flags.target
         )));
     }
-    let engine = globals.engine()?;
-    let image = engine.store().resolve(&flags.source)?;
-    engine.store().tag(&image.id, &flags.target)?;
+    globals.engine()?.tag(&flags.source, &flags.target)?;
     Ok(0)
 }

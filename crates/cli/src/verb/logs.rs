@@ -1,5 +1,4 @@
 use std::io::Write;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use corral_monitor::log::{Follow, ReadOptions, Reader, Stream, TerminalFilter};
 use rustix::termios::isatty;
@@ -7,7 +6,8 @@ use rustix::termios::isatty;
 use crate::Words;
 use crate::app::Globals;
 use crate::failure::Failure;
-use crate::output::{parse_rfc3339, rfc3339};
+use crate::moment::moment;
+use crate::output::rfc3339;
 
 #[derive(Debug, clap::Args)]
 struct Flags {
@@ -82,41 +82,4 @@ fn copy(mut reader: Reader, timestamps: bool) -> Result<u8, Failure> {
     }
     out.flush()?;
     Ok(0)
-}
-
-/// An RFC 3339 moment, seconds since the epoch, or a span before now, in nanoseconds since the epoch.
-pub(super) fn moment(text: &str) -> Result<u64, Failure> {
-    const SECOND: u64 = 1_000_000_000;
-    if let Some(seconds) = parse_rfc3339(text) {
-        return Ok(seconds.saturating_mul(SECOND));
-    }
-    if let Ok(seconds) = text.parse::<f64>()
-        && seconds >= 0.0
-    {
-        return Ok((seconds * SECOND as f64) as u64);
-    }
-    let fail = || {
-        Failure::new(format!(
-            "invalid time {text:?}: expected RFC 3339, seconds since 1970, or a span such as 42m"
-        ))
-    };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
-    let mut span = 0u64;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|at| *at > 0).ok_or_else(fail)?;
-        let count: u64 = rest[..digits].parse().map_err(|_| fail())?;
-        let unit_len = rest[digits..].find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len() - digits);
-        let unit = match &rest[digits..digits + unit_len] {
-            "ms" => SECOND / 1000,
-            "s" => SECOND,
-            "m" => 60 * SECOND,
-            "h" => 3600 * SECOND,
-            "d" => 86_400 * SECOND,
-            _ => return Err(fail()),
-        };
-        span = count.checked_mul(unit).and_then(|part| span.checked_add(part)).ok_or_else(fail)?;
-        rest = &rest[digits + unit_len..];
-    }
-    Ok(now.saturating_sub(span))
 }

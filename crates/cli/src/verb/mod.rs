@@ -5,12 +5,14 @@ mod boot;
 mod commit;
 mod containers;
 mod doctor;
+mod events;
 pub(crate) mod exec;
 mod files;
 mod image_list;
 mod images;
 pub(crate) mod inner;
 mod inspect;
+mod journal;
 mod logs;
 mod manage;
 mod mounts;
@@ -57,6 +59,7 @@ const VERBS: &[(&str, &str, Act)] = &[
         "Try every kernel primitive in use, and say what is missing and how to get it",
         doctor::doctor,
     ),
+    ("events", "Get real time events from the journal", events::events),
     ("exec", "Execute a command in a running container", exec::exec),
     ("export", "Export a container's filesystem as a tar archive", files::export),
     ("history", "Show the history of an image", image_list::history),
@@ -64,6 +67,7 @@ const VERBS: &[(&str, &str, Act)] = &[
     ("import", "Import the contents from a tarball to create a filesystem image", transfer::import),
     ("info", "Display system-wide information", system::info),
     ("inspect", "Return low-level information on containers and images", inspect::inspect),
+    ("journal", "Show, follow and verify the record of what happened", journal::journal),
     ("kill", "Kill one or more running containers", stop::kill),
     ("load", "Load an image from a tar archive or STDIN", transfer::load),
     ("logs", "Fetch the logs of a container", logs::logs),
@@ -96,7 +100,6 @@ const PLANNED: &[&str] = &[
     "compose",
     "config",
     "context",
-    "events",
     "login",
     "logout",
     "manifest",
@@ -121,7 +124,6 @@ const PLANNED: &[&str] = &[
     "sign",
     "verify",
     "lock",
-    "journal",
     "serve",
     "dashboard",
     "deploy",

@@ -180,7 +180,7 @@ struct Wanted<'f> {
 impl<'f> Wanted<'f> {
     fn new(filters: &'f [Filter], known: &[&str]) -> Result<Self, Failure> {
         let filters = Filters::new(filters, known)?;
-        let mut moments = filters.values("until").map(super::logs::moment);
+        let mut moments = filters.values("until").map(crate::moment::moment);
         let until_ns = moments.next().transpose()?;
         if moments.next().is_some() {
             return Err(Failure::new("more than one until filter specified"));

@@ -55,6 +55,7 @@ fn try_run(globals: &Globals, flags: &RunFlags) -> Result<u8, Failure> {
         image_name: &name,
         spec,
         life: if remove { Life::Passing } else { Life::Lasting },
+        attached: !flags.detach,
     })?;
     cid.map_or(Ok(()), |cid| cid.write(&prepared.record.id))?;
     if stays(flags, &prepared) {
@@ -131,8 +132,13 @@ pub(super) fn create(globals: &Globals, words: Words) -> Result<u8, Failure> {
         let engine = globals.engine()?;
         let (image, name) = image(&engine, &flags)?;
         let cid = flags.settings().take_cidfile()?;
-        let wanted = Wanted { image: &image, image_name: &name, spec, life: Life::Lasting };
-        let id = engine.leave(engine.create(wanted)?)?;
+        let id = engine.leave(engine.create(Wanted {
+            image: &image,
+            image_name: &name,
+            spec,
+            life: Life::Lasting,
+            attached: false,
+        })?)?;
         cid.map_or(Ok(()), |cid| cid.write(&id))?;
         output::print(&format!("{id}\n"))?;
         Ok(0)

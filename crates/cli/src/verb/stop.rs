@@ -53,6 +53,7 @@ pub(super) fn restart(globals: &Globals, words: Words) -> Result<u8, Failure> {
         let id = engine.find(name)?;
         engine.stop(&id, flags.signal, flags.patience())?;
         start_again(&engine, &id)?;
+        engine.record_restart(&id)?;
         Ok(name.to_owned())
     })
 }

@@ -34,7 +34,7 @@ pub(super) fn save(globals: &Globals, words: Words) -> Result<u8, Failure> {
     };
     let images: Vec<&str> = flags.images.iter().map(String::as_str).collect();
     let engine = globals.engine()?;
-    let write = |out: &mut dyn Write| Ok(engine.store().save(&images, format, out)?);
+    let write = |out: &mut dyn Write| Ok(engine.save(&images, format, out)?);
     match &flags.output {
         None => to_stdout("save", write),
         Some(path) => to_file(path, write),
@@ -103,8 +103,8 @@ pub(super) fn load(globals: &Globals, words: Words) -> Result<u8, Failure> {
     let Some(flags) = super::parse::<LoadFlags>("load", words)? else { return Ok(0) };
     let engine = globals.engine()?;
     let loaded = match &flags.input {
-        Some(dir) if dir.is_dir() => engine.store().load_dir(dir)?,
-        input => engine.store().load(open(input.as_deref(), "load")?)?,
+        Some(dir) if dir.is_dir() => engine.load_dir(dir)?,
+        input => engine.load(open(input.as_deref(), "load")?)?,
     };
     for image in loaded {
         if image.references.is_empty() {
@@ -152,7 +152,7 @@ pub(super) fn import(globals: &Globals, words: Words) -> Result<u8, Failure> {
     let file = (flags.file != Path::new("-")).then_some(flags.file.as_path());
     let changes: Vec<&str> = flags.change.iter().map(String::as_str).collect();
     let reader = open(file, "import")?;
-    let id = engine.store().import(reader, flags.reference.as_ref(), &changes, flags.message.as_deref())?;
+    let id = engine.import(reader, flags.reference.as_ref(), &changes, flags.message.as_deref())?;
     output::print(&format!("{id}\n"))?;
     Ok(0)
 }

@@ -4,13 +4,13 @@ use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use corral_spec::record::Log;
+use corral_spec::record::{Log, LogDriver};
 use tempfile::TempDir;
 
 use super::record::{HEADER, MAX_BYTES};
 use super::{CURRENT, DIRECTORY, Follow, ReadOptions, Reader, Stream, Writer};
 
-const ROOMY: Log = Log { max_size: 64 << 20, max_files: 2 };
+const ROOMY: Log = Log { driver: LogDriver::Local, max_size: 64 << 20, max_files: 2, attributes: Vec::new() };
 
 fn dir() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -44,7 +44,7 @@ use Stream::{Stderr, Stdout};
 fn no_log_is_an_empty_log() {
     let dir = dir();
     assert_eq!(read(dir.path(), ReadOptions::default()), []);
-    write(dir.path(), &Log { max_size: 0, max_files: 3 }, &[(1, Stdout, b"x\n")]);
+    write(dir.path(), &Log { max_size: 0, max_files: 3, ..Log::default() }, &[(1, Stdout, b"x\n")]);
     write(dir.path(), &ROOMY, &[]);
     assert!(!dir.path().join(DIRECTORY).exists(), "nothing written, no file made");
 }
@@ -97,7 +97,7 @@ fn since_until_and_tail_choose() {
 fn rotation_keeps_the_youngest_files() {
     let dir = dir();
     // Five records of ten bytes each fill a file.
-    let limits = Log { max_size: 5 * (HEADER as u64 + 10), max_files: 2 };
+    let limits = Log { max_size: 5 * (HEADER as u64 + 10), max_files: 2, ..Log::default() };
     let mut writer = Writer::new(dir.path(), limits);
     for number in 0..23 {
         writer.append(1 + number, Stdout, format!("line {number:04}\n").as_bytes()).unwrap();
@@ -113,7 +113,7 @@ fn rotation_keeps_the_youngest_files() {
     let tail: String = (16..23).map(|number| format!("line {number:04}\n")).collect();
     assert_eq!(text(dir.path(), ReadOptions { tail: Some(7), ..ReadOptions::default() }), tail);
 
-    let alone = Log { max_size: 5 * (HEADER as u64 + 10), max_files: 0 };
+    let alone = Log { max_size: 5 * (HEADER as u64 + 10), max_files: 0, ..Log::default() };
     let mut writer = Writer::new(dir.path(), alone);
     for number in 23..30 {
         writer.append(1 + number, Stdout, format!("line {number:04}\n").as_bytes()).unwrap();
@@ -156,7 +156,7 @@ fn zeros_of_a_power_failure_end_a_file_not_the_log() {
 #[test]
 fn a_line_without_end_is_read_in_pieces() {
     let dir = dir();
-    let mut writer = Writer::new(dir.path(), Log { max_size: u64::MAX, max_files: 0 });
+    let mut writer = Writer::new(dir.path(), Log { max_size: u64::MAX, max_files: 0, ..Log::default() });
     let piece = vec![b'x'; MAX_BYTES];
     for time_ns in 1..=40 {
         writer.append(time_ns, Stdout, &piece).unwrap();
@@ -175,7 +175,7 @@ fn a_line_without_end_is_read_in_pieces() {
 #[test]
 fn a_million_lines_in_order_and_fast() {
     let dir = dir();
-    let mut writer = Writer::new(dir.path(), Log { max_size: 16 << 20, max_files: 50 });
+    let mut writer = Writer::new(dir.path(), Log { max_size: 16 << 20, max_files: 50, ..Log::default() });
     let mut batch = Vec::new();
     for number in 0..1_000_000_u32 {
         batch.extend_from_slice(format!("{number:07} {}\n", "y".repeat(92)).as_bytes());
@@ -211,7 +211,7 @@ fn a_follower_sees_all_over_rotations_and_ends_with_the_monitor() {
     let path = dir.path().to_owned();
     let writer = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(20));
-        let mut writer = Writer::new(&path, Log { max_size: 4000, max_files: 100 });
+        let mut writer = Writer::new(&path, Log { max_size: 4000, max_files: 100, ..Log::default() });
         for number in 0..5000_u64 {
             writer.append(number + 1, Stdout, format!("{number}\n").as_bytes()).unwrap();
             if number % 500 == 0 {

@@ -258,11 +258,12 @@ fn launch(dir: &Path, id: ContainerId, words: &[&str]) -> Launch {
             own_seccomp: false,
             userns: UserNamespace::Private,
         },
-        log: Log { max_size: 16 << 20, max_files: 3 },
+        log: Log { max_size: 16 << 20, max_files: 3, ..Log::default() },
         stop_signal: Signal::TERM,
         stop_timeout_ms: 1000,
         remove: false,
         health: None,
         restart: corral_spec::RestartPolicy::No,
+        journal: None,
     }
 }

@@ -41,7 +41,7 @@ fn a_million_lines_arrive_in_order() {
 }
 
 fn a_gigabyte_without_newline_is_bounded() {
-    let small = Log { max_size: 1 << 20, max_files: 1 };
+    let small = Log { max_size: 1 << 20, max_files: 1, ..Log::default() };
     let bench = Bench::new(&["flood", "1024"]).with(|launch| launch.log = small);
     let begun = Instant::now();
     let mut client = bench.client(&[]).stdout(Stdio::null()).spawn().unwrap();

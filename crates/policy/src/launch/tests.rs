@@ -58,12 +58,13 @@ fn launch(profile: ProfileName) -> Launch {
             own_seccomp: false,
             userns: UserNamespace::Private,
         },
-        log: Log { max_size: 0, max_files: 0 },
+        log: Log { max_size: 0, max_files: 0, ..Log::default() },
         stop_signal: Signal::TERM,
         stop_timeout_ms: 10_000,
         remove: true,
         health: None,
         restart: corral_spec::RestartPolicy::No,
+        journal: None,
     }
 }
 

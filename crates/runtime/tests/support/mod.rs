@@ -242,12 +242,13 @@ fn launch(dir: &Path, id: ContainerId, words: &str) -> Launch {
             own_seccomp: false,
             userns: UserNamespace::Private,
         },
-        log: Log { max_size: 0, max_files: 0 },
+        log: Log { max_size: 0, max_files: 0, ..Log::default() },
         stop_signal: Signal::TERM,
         stop_timeout_ms: 1000,
         remove: true,
         health: None,
         restart: corral_spec::RestartPolicy::No,
+        journal: None,
     }
 }
 

@@ -1,0 +1,82 @@
+//! What a monitor records of its container: from its start to its end, in as few appends as there are moments.
+
+use corral_journal::{Action, Error, Event, Grade, Journal};
+use corral_spec::ContainerId;
+use corral_spec::record::{Exit, Journaled, JournaledVolume, Launch};
+
+/// The container's part of the journal; none for what is not recorded.
+#[derive(Clone, Debug)]
+pub struct Events {
+    id: ContainerId,
+    known: Option<Journaled>,
+}
+
+impl Events {
+    pub fn of(launch: &Launch) -> Self {
+        Self { id: launch.id.clone(), known: launch.journal.clone() }
+    }
+
+    /// Its program runs.
+    pub fn started(&self) -> Result<(), Error> {
+        let Some(known) = &self.known else { return Ok(()) };
+        let mounted = known.volumes.iter().map(|volume| self.of_volume(Action::VolumeMount, volume));
+        let events: Vec<_> = mounted.chain([self.event(Action::Start)]).collect();
+        journal(known).append(Grade::Work, &events)
+    }
+
+    /// Its first process ended, or never ran.
+    pub fn died(&self, exit: &Exit) -> Result<(), Error> {
+        let Some(known) = &self.known else { return Ok(()) };
+        let ran = exit.started_ns > 0;
+        let seconds = if ran { exit.finished_ns.saturating_sub(exit.started_ns) / 1_000_000_000 } else { 0 };
+        let mut die = self
+            .event(Action::Die)
+            .with("execDuration", seconds.to_string())
+            .with("exitCode", exit.code.to_string());
+        if !exit.error.is_empty() {
+            die = die.with("error", &exit.error);
+        }
+        let oom = exit.oom_killed.then(|| self.event(Action::Oom));
+        let unmounted = known.volumes.iter().filter(|_| ran);
+        let unmounted = unmounted.map(|volume| self.of_volume(Action::VolumeUnmount, volume));
+        let events: Vec<_> = oom.into_iter().chain([die]).chain(unmounted).collect();
+        journal(known).append(Grade::End, &events)
+    }
+
+    /// Something is about to be done.
+    pub fn work(&self, action: Action) -> Result<(), Error> {
+        self.append(Grade::Work, &[action])
+    }
+
+    /// Something happened anyway.
+    pub fn end(&self, actions: &[Action]) -> Result<(), Error> {
+        self.append(Grade::End, actions)
+    }
+
+    fn append(&self, grade: Grade, actions: &[Action]) -> Result<(), Error> {
+        let Some(known) = &self.known else { return Ok(()) };
+        let events: Vec<_> = actions.iter().map(|action| self.event(*action)).collect();
+        journal(known).append(grade, &events)
+    }
+
+    fn event(&self, action: Action) -> Event {
+        let known = self.known.iter().flat_map(|known| &known.attributes);
+        Event::new(action, self.id.as_str()).with_all(known)
+    }
+
+    fn of_volume(&self, action: Action, volume: &JournaledVolume) -> Event {
+        let event =
+            Event::new(action, &*volume.name).with("container", self.id.as_str()).with("driver", "local");
+        match action {
+            Action::VolumeMount => event
+                .with("destination", volume.target.to_string())
+                .with("propagation", "")
+                .with("read/write", (!volume.read_only).to_string()),
+            _ => event,
+        }
+    }
+}
+
+fn journal(known: &Journaled) -> Journal {
+    Journal::new(&known.root, &known.run)
+}

@@ -1,10 +1,11 @@
-//! Flags for names, groups, volumes, kernel switches, notes and streams that few commands have; as [`crate::limit_flags`], they
+//! Flags for names, groups, volumes, logs, kernel switches, notes and streams that few commands have; as [`crate::limit_flags`], they
 //! are known only when one was typed.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
+use corral_spec::record::LogDriver;
 use corral_spec::{ContainerId, ContainerSpec, RestartPolicy, Settings, is_host_name};
 
 use crate::Failure;
@@ -53,6 +54,12 @@ pub(crate) struct SettingFlags {
     /// Read in a line delimited file of labels
     #[arg(long, value_name = "FILE")]
     label_file: Vec<PathBuf>,
+    /// Logging driver for the container
+    #[arg(long, value_name = "NAME")]
+    log_driver: Option<String>,
+    /// Log driver options
+    #[arg(long, value_name = "KEY=VALUE")]
+    log_opt: Vec<String>,
     /// PID namespace to use: private
     #[arg(long, value_name = "MODE")]
     pid: Option<String>,
@@ -114,6 +121,8 @@ impl SettingFlags {
         labels.append(&mut spec.labels);
         spec.labels = labels;
         spec.volumes_from.clone_from(&self.volumes_from);
+        spec.log_driver = self.log_driver.as_deref().map(log_driver).transpose()?;
+        spec.log_opts = self.log_opt.iter().map(|text| log_opt(text)).collect::<Result<_, _>>()?;
         let domain = |name: &String| match is_host_name(name) {
             true => Ok(name.clone()),
             false => Err(argument("domainname", name, "it is not a domain name")),
@@ -294,6 +303,20 @@ impl Drop for CidFile {
 
 fn parse<T: std::str::FromStr<Err = corral_spec::SettingError>>(texts: &[String]) -> Result<Vec<T>, Failure> {
     texts.iter().map(|text| text.parse().map_err(bad)).collect()
+}
+
+fn log_driver(name: &str) -> Result<LogDriver, Failure> {
+    LogDriver::by_name(name).ok_or_else(|| {
+        let known = LogDriver::ALL.map(LogDriver::as_str).join(", ");
+        bad(format!("logger: no log driver named '{name}' is registered (there are {known})"))
+    })
+}
+
+fn log_opt(text: &str) -> Result<(String, String), Failure> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(bad(format!("invalid logging opts format: {text:?}: expected KEY=VALUE"))),
+    }
 }
 
 fn pair(text: &str) -> (String, String) {

@@ -17,8 +17,6 @@ const RUN: &[Flag] = &[
     ("kernel-memory", None),
     ("link", None),
     ("link-local-ip", None),
-    ("log-driver", None),
-    ("log-opt", None),
     ("mac-address", None),
     ("network-alias", None),
     ("privileged", None),

@@ -73,6 +73,9 @@ pub fn end(mut supervisor: Supervisor) -> Ended {
     drain(&mut supervisor);
     // A check would hold the pid namespace, and with it the container's end.
     drop(supervisor.checks.take());
+    if let Err(error) = supervisor.log.finish(now_ns()) {
+        supervisor.lose(0, &error);
+    }
     let Supervisor { mut running, clients, status, run_dir, lost, .. } = supervisor;
     let mut notes: Vec<String> = Vec::new();
     if let Some((bytes, reason)) = lost {

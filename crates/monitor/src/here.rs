@@ -58,7 +58,7 @@ pub fn run_here(here: Here<'_>, options: &AttachOptions) -> Result<Outcome, Erro
             return Ok(Outcome::Failed { code: exit.code, message: exit.error });
         }
     };
-    let log = log::Writer::new(data_dir, launch.log.clone());
+    let log = log::Sink::new(data_dir, launch);
     // Its records are in the run directory, as those of every passing container.
     begun.checks = Checks::of(launch, here.run_dir);
     let mut supervisor = begun.supervisor(clients, log, run_dir, events.clone());

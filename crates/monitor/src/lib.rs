@@ -146,7 +146,7 @@ fn lives(
             Ok(begun) => begun,
             Err(error) => return finish::fail(place, run_dir, clients.peers, &ending, &error),
         };
-        let log = log::Writer::new(&invocation.data_dir, launch.log.clone());
+        let log = log::Sink::new(&invocation.data_dir, &launch);
         begun.checks = Checks::of(&launch, &invocation.records_dir);
         // A launch is mostly its seccomp program: kilobytes that nobody needs while the container runs.
         drop(launch);
@@ -189,7 +189,7 @@ impl Begun {
     fn supervisor(
         self,
         mut clients: Clients,
-        log: log::Writer,
+        log: log::Sink,
         run_dir: Directory,
         events: Events,
     ) -> Supervisor {

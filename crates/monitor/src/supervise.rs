@@ -32,7 +32,7 @@ use crate::Error;
 use crate::client::{self, Outcome, Pump};
 use crate::events::Events;
 use crate::health::Checks;
-use crate::log::{Stream, Writer};
+use crate::log::{Sink, Stream};
 use crate::peer::{Peer, Role};
 use crate::protocol::{ToClient, ToMonitor};
 use crate::records::{Directory, Durability, now_ns};
@@ -68,7 +68,7 @@ pub struct Supervisor {
     pub running: Running,
     pub streams: Streams,
     pub clients: Clients,
-    pub log: Writer,
+    pub log: Sink,
     pub status: Status,
     pub checks: Option<Checks>,
     pub run_dir: Directory,
@@ -222,13 +222,18 @@ impl Supervisor {
             return;
         }
         if let Err(error) = self.log.append(now_ns(), stream, &bytes) {
-            let (lost, _) = self.lost.get_or_insert_with(|| (0, error.to_string()));
-            *lost += bytes.len() as u64;
+            self.lose(bytes.len() as u64, &error);
         }
         self.clients.tell(match stream {
             Stream::Stdout => ToClient::Stdout(&bytes),
             Stream::Stderr => ToClient::Stderr(&bytes),
         });
+    }
+
+    /// Counts what the log did not take.
+    pub fn lose(&mut self, bytes: u64, error: &Error) {
+        let (lost, _) = self.lost.get_or_insert_with(|| (0, error.to_string()));
+        *lost += bytes;
     }
 
     fn write_input(&mut self) {

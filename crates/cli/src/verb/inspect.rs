@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use corral_engine::{Engine, State, View};
 use corral_image::Image;
-use corral_spec::record::Launch;
+use corral_spec::record::{Launch, LogDriver};
 use corral_spec::{Health, HealthResult, HealthStatus, RestartPolicy};
 use corral_state::{ContainerRecord, Volume};
 use serde_json::{Value, json};
@@ -228,6 +228,7 @@ fn container(engine: &Engine, view: &View, size: bool) -> Result<Value, Failure>
         "State": state(&view.state),
         "Image": record.image,
         "Name": format!("/{}", record.name),
+        "LogPath": log_path(engine, &launch),
         "Config": {
             "Hostname": launch.hostname,
             "Domainname": launch.kernel.domain.as_deref().unwrap_or_default(),
@@ -273,6 +274,10 @@ fn host_config(record: &ContainerRecord, launch: &Launch) -> Value {
         "NetworkMode": match launch.network {
             corral_spec::NetworkMode::None => "none",
             corral_spec::NetworkMode::Host => "host",
+        },
+        "LogConfig": {
+            "Type": launch.log.driver.as_str(),
+            "Config": record.spec.log_opts.iter().cloned().collect::<BTreeMap<_, _>>(),
         },
         "ReadonlyRootfs": launch.root.read_only,
         "AutoRemove": launch.remove,
@@ -331,6 +336,16 @@ fn restarts(state: &State) -> u32 {
 
 fn pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> BTreeMap<&'a str, &'a str> {
     pairs.collect()
+}
+
+/// Where the log is; empty for what is not kept in files of ours.
+fn log_path(engine: &Engine, launch: &Launch) -> String {
+    let dir = engine.layout().container(&launch.id);
+    match launch.log.driver {
+        LogDriver::JsonFile => dir.join(format!("{}-json.log", launch.id)).display().to_string(),
+        LogDriver::Local => dir.join("log/current").display().to_string(),
+        LogDriver::Journald | LogDriver::None => String::new(),
+    }
 }
 
 fn cgroups(_: &Launch, view: &View) -> Value {

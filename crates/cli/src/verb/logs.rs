@@ -1,19 +1,23 @@
 use std::io::Write;
 
 use corral_monitor::log::{Follow, ReadOptions, Reader, Stream, TerminalFilter};
+use corral_spec::record::LogDriver;
 use rustix::termios::isatty;
 
 use crate::Words;
 use crate::app::Globals;
 use crate::failure::Failure;
 use crate::moment::moment;
-use crate::output::rfc3339;
+use crate::output::rfc3339_fixed;
 
 #[derive(Debug, clap::Args)]
 struct Flags {
     /// Follow log output
     #[arg(short, long)]
     follow: bool,
+    /// Show extra details provided to logs
+    #[arg(long)]
+    details: bool,
     /// Show timestamps
     #[arg(short, long)]
     timestamps: bool,
@@ -46,12 +50,22 @@ pub(super) fn logs(globals: &Globals, words: Words) -> Result<u8, Failure> {
             },
         },
         follow: flags.follow.then(|| Follow { run_dir: engine.layout().run(&id) }),
+        details: flags.details,
     };
-    let reader = Reader::open(&engine.layout().container(&id), options)?;
-    copy(reader, flags.timestamps)
+    let dir = engine.layout().container(&id);
+    let unreadable = |way_out: &str| {
+        Err(Failure::new(format!("configured logging driver does not support reading ({way_out})")))
+    };
+    let reader = match engine.launch(&id)?.log.driver {
+        LogDriver::Local => Reader::open(&dir, options)?,
+        LogDriver::JsonFile => Reader::open_json_file(&dir, &id, options)?,
+        LogDriver::Journald => return unreadable(&format!("journald: journalctl CONTAINER_ID_FULL={id}")),
+        LogDriver::None => return unreadable("none: nothing was kept"),
+    };
+    copy(reader, &flags)
 }
 
-fn copy(mut reader: Reader, timestamps: bool) -> Result<u8, Failure> {
+fn copy(mut reader: Reader, flags: &Flags) -> Result<u8, Failure> {
     let (mut out, mut err) =
         (std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock()), std::io::stderr().lock());
     // What a container wrote is hostile to a terminal, and plain data to everything else.
@@ -60,11 +74,13 @@ fn copy(mut reader: Reader, timestamps: bool) -> Result<u8, Failure> {
     let mut err_filter = filter(isatty(rustix::stdio::stderr()));
     let mut clean = Vec::new();
     while let Some(entry) = reader.next_entry(|| out.flush())? {
-        let stamp = if timestamps && !entry.continues {
-            format!("{} ", rfc3339(entry.time_ns))
-        } else {
-            String::new()
-        };
+        let mut stamp = String::new();
+        if flags.timestamps && !entry.continues {
+            stamp = format!("{} ", rfc3339_fixed(entry.time_ns));
+        }
+        if flags.details && !entry.continues {
+            stamp.push_str(&format!("{} ", entry.details));
+        }
         let filter = if entry.stream == Stream::Stderr { &mut err_filter } else { &mut out_filter };
         let bytes = match filter {
             Some(filter) => {

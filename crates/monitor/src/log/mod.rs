@@ -1,4 +1,5 @@
-//! The log driver `local`: what a container wrote, with time and stream.
+//! What a container wrote, with time and stream, in the form that its log driver says: `local`, drawn here, Docker's
+//! `json-file` ([`json`], [`jsonfile`]), systemd's `journald`, or `none`.
 //!
 //! ```text
 //! CONTAINER_DIR/log/current      appended by the monitor alone, one writev per read of a stream
@@ -21,8 +22,13 @@
 //! power failure the log ends earlier.
 
 mod filter;
+mod journald;
+mod json;
+mod jsonfile;
+mod lines;
 mod reader;
 mod record;
+mod sink;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -32,7 +38,8 @@ mod writer;
 pub use filter::TerminalFilter;
 pub use reader::{Entry, Follow, ReadOptions, Reader};
 pub use record::Stream;
-pub(crate) use writer::Writer;
+pub(crate) use sink::Sink;
+use writer::Writer;
 
 /// The directory in the container's directory.
 const DIRECTORY: &str = "log";

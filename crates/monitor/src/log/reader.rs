@@ -6,11 +6,25 @@ use std::io::{self, BufRead};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use corral_spec::ContainerId;
+
 use super::record::{HEADER, Header, MAX_BYTES, Stream};
 use super::tail::{BLOCK, newlines, walk};
 use super::watch::Watch;
-use super::{CURRENT, DIRECTORY};
+use super::{CURRENT, DIRECTORY, json, jsonfile, lines};
 use crate::Error;
+
+/// A longer line of a json-file is none of a log driver's.
+const LONGEST_JSON: usize = 1 << 20;
+
+/// How the files are named, and what is in them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Form {
+    /// Of the driver `local`.
+    Local,
+    /// Of the driver `json-file`, with this name.
+    JsonFile(String),
+}
 
 /// What of a log is wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +37,8 @@ pub struct ReadOptions {
     pub tail: Option<u64>,
     /// Wait for more at the end.
     pub follow: Option<Follow>,
+    /// With what was written beside each line.
+    pub details: bool,
 }
 
 /// As long as a container runs.
@@ -42,6 +58,8 @@ pub struct Entry<'a> {
     /// Up to and with its `\n`. Without one: the end of a stream that ended so, a piece of a line longer than
     /// 64 KiB, or, while following, a prompt that waits.
     pub bytes: &'a [u8],
+    /// Labels and variables that the log has for each line, as `logs --details` shows them.
+    pub details: &'a str,
     /// These bytes go on with a line whose beginning was the stream's last entry: no time stamp belongs here.
     pub continues: bool,
 }
@@ -50,6 +68,7 @@ pub struct Entry<'a> {
 #[derive(Debug)]
 pub struct Reader {
     directory: PathBuf,
+    form: Form,
     options: ReadOptions,
     /// Opened and not yet begun, oldest first.
     files: VecDeque<File>,
@@ -59,6 +78,11 @@ pub struct Reader {
     at: usize,
     /// Lines still to be passed over because of `tail`.
     skip: u64,
+    /// The text of a json-file's line.
+    text: Vec<u8>,
+    /// The attributes that `details` were made of.
+    attributes: Vec<u8>,
+    details: String,
     lines: [Line; 2],
     out: Lines,
     watch: Option<Watch>,
@@ -99,25 +123,48 @@ impl Reader {
     /// # Errors
     /// [`Error::File`].
     pub fn open(container_dir: &Path, options: ReadOptions) -> Result<Self, Error> {
-        let directory = container_dir.join(DIRECTORY);
+        Self::open_form(container_dir, Form::Local, options)
+    }
+
+    /// Opens the log that the driver `json-file` wrote, or Docker itself.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn open_json_file(
+        container_dir: &Path,
+        id: &ContainerId,
+        options: ReadOptions,
+    ) -> Result<Self, Error> {
+        Self::open_form(container_dir, Form::JsonFile(jsonfile::name(id)), options)
+    }
+
+    fn open_form(container_dir: &Path, form: Form, options: ReadOptions) -> Result<Self, Error> {
+        let directory = match &form {
+            Form::Local => container_dir.join(DIRECTORY),
+            Form::JsonFile(_) => container_dir.to_owned(),
+        };
         // Before the files are looked at, so that nothing written in between is slept over.
         let watch = match &options.follow {
             None => None,
             Some(follow) => Some(Watch::new(container_dir, &follow.run_dir)?),
         };
-        let mut files = open_newer_than(&directory, None)?;
+        let mut files = open_newer_than((&directory, &form), None)?;
         let skip = match options.tail {
             None => 0,
-            Some(wanted) => lines_before_tail(&directory, &mut files, wanted)?,
+            Some(wanted) => lines_before_tail((&directory, &form), &mut files, wanted)?,
         };
         Ok(Self {
             directory,
+            form,
             options,
             files,
             file: None,
             block: Vec::new(),
             at: 0,
             skip,
+            text: Vec::new(),
+            attributes: Vec::new(),
+            details: String::new(),
             lines: Default::default(),
             out: Lines { bytes: Vec::new(), at: 0, time_ns: 0, stream: Stream::Stdout, continues: false },
             watch,
@@ -139,7 +186,7 @@ impl Reader {
                 return Ok(None);
             }
         }
-        Ok(self.out.next())
+        Ok(self.out.next().map(|entry| Entry { details: &self.details, ..entry }))
     }
 
     /// Looks for lines to hand out, at one record or one end; false when nothing will follow.
@@ -167,7 +214,10 @@ impl Reader {
 
     /// Moves a record's whole lines to `out`, behind the line begun before.
     fn take(&mut self, header: Header) {
-        let mut bytes = &self.block[self.at - header.len..self.at];
+        let mut bytes = match &self.form {
+            Form::Local => &self.block[self.at - header.len..self.at],
+            Form::JsonFile(_) => &self.text,
+        };
         let line = &mut self.lines[header.stream as usize];
         if self.skip > 0 {
             bytes = line.pass_over(bytes, &mut self.skip);
@@ -198,8 +248,11 @@ impl Reader {
         false
     }
 
-    /// The next record, whose bytes end at `self.at`.
+    /// The next record, whose bytes end at `self.at`, or are in `self.text`.
     fn step(&mut self) -> Result<Step, Error> {
+        if matches!(self.form, Form::JsonFile(_)) {
+            return self.step_json();
+        }
         loop {
             if let Some((head, rest)) = self.block[self.at..].split_first_chunk::<HEADER>() {
                 match Header::parse(head) {
@@ -211,6 +264,29 @@ impl Reader {
                     // Nothing behind this place can be told apart: go on with the next file, if there is one.
                     None => self.at = self.block.len(),
                 }
+            }
+            if !self.fill()? {
+                return Ok(Step::End);
+            }
+        }
+    }
+
+    /// The next line of a json-file. What is no such line, as the half that a crash left, is passed over.
+    fn step_json(&mut self) -> Result<Step, Error> {
+        loop {
+            while let Some(len) = lines::newline(&self.block[self.at..]) {
+                let line = &self.block[self.at..self.at + len];
+                self.at += len + 1;
+                let Some(parsed) = json::parse(line, &mut self.text) else { continue };
+                if self.options.details && parsed.attributes != self.attributes {
+                    self.details = json::details(parsed.attributes);
+                    self.attributes = parsed.attributes.to_vec();
+                }
+                let (time_ns, stream) = (parsed.time_ns, parsed.stream);
+                return Ok(Step::Record(Header { time_ns, stream, len: self.text.len() }));
+            }
+            if self.block.len() - self.at > LONGEST_JSON {
+                self.at = self.block.len();
             }
             if !self.fill()? {
                 return Ok(Step::End);
@@ -235,7 +311,7 @@ impl Reader {
             if self.files.is_empty() {
                 // Without following, what is there at the start is read, not what rotation brings meanwhile.
                 if self.watch.is_some() {
-                    self.files = open_newer_than(&self.directory, self.file.as_ref())?;
+                    self.files = open_newer_than((&self.directory, &self.form), self.file.as_ref())?;
                 }
                 if self.files.is_empty() {
                     return Ok(false);
@@ -273,7 +349,13 @@ impl Lines {
         let bytes = &self.bytes[self.at..self.at + len];
         self.at += len;
         let continues = std::mem::take(&mut self.continues);
-        (len > 0).then_some(Entry { time_ns: self.time_ns, stream: self.stream, bytes, continues })
+        (len > 0).then_some(Entry {
+            time_ns: self.time_ns,
+            stream: self.stream,
+            bytes,
+            details: "",
+            continues,
+        })
     }
 }
 
@@ -299,17 +381,57 @@ impl Line {
     }
 }
 
+impl Form {
+    /// Of the current file, 0, and of those that were rotated.
+    fn name(&self, number: u32) -> String {
+        match (self, number) {
+            (Self::Local, 0) => CURRENT.to_owned(),
+            (Self::Local, number) => number.to_string(),
+            (Self::JsonFile(name), 0) => name.clone(),
+            (Self::JsonFile(name), number) => format!("{name}.{number}"),
+        }
+    }
+}
+
+/// Calls `each` with the text of every line of a json-file up to this size.
+fn walk_json(file: &File, size: u64, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    // By offsets: the reader reads the same open file.
+    let (mut block, mut text, mut at) = (Vec::new(), Vec::new(), 0);
+    while at < size {
+        let old = block.len();
+        block.resize(old + BLOCK.min((size - at) as usize), 0);
+        let read = rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut block[old..], at))?;
+        if read == 0 {
+            break;
+        }
+        block.truncate(old + read);
+        at += read as u64;
+        let mut begun = 0;
+        while let Some(len) = lines::newline(&block[begun..]) {
+            if json::parse(&block[begun..begun + len], &mut text).is_some() {
+                each(&text);
+            }
+            begun += len + 1;
+        }
+        if block.len() - begun > LONGEST_JSON {
+            begun = block.len();
+        }
+        block.drain(..begun);
+    }
+    Ok(())
+}
+
 /// Opens the log's files that are younger than this one, oldest first; all of them without one.
 ///
 /// Going from `current` upwards while the writer renames upwards: a file can be met twice, never missed.
-fn open_newer_than(directory: &Path, than: Option<&File>) -> Result<VecDeque<File>, Error> {
+fn open_newer_than((directory, form): (&Path, &Form), than: Option<&File>) -> Result<VecDeque<File>, Error> {
     let identity = |file: &File| file.metadata().map(|meta| (meta.dev(), meta.ino()));
     let known = than.map(identity).transpose().map_err(Error::file("inspect", directory))?;
     let mut files = VecDeque::new();
     let mut last = None;
     let mut gaps = 0;
     for number in 0_u32.. {
-        let path = if number == 0 { directory.join(CURRENT) } else { directory.join(number.to_string()) };
+        let path = directory.join(form.name(number));
         let file = match File::open(&path) {
             Ok(file) => file,
             // In the middle of a rotation one number is free.
@@ -334,15 +456,23 @@ fn open_newer_than(directory: &Path, than: Option<&File>) -> Result<VecDeque<Fil
 
 /// Forgets the files that the last `wanted` lines do not reach back to; says how many lines of the others
 /// come before them.
-fn lines_before_tail(directory: &Path, files: &mut VecDeque<File>, wanted: u64) -> Result<u64, Error> {
+fn lines_before_tail(
+    (directory, form): (&Path, &Form),
+    files: &mut VecDeque<File>,
+    wanted: u64,
+) -> Result<u64, Error> {
     let mut lines = 0;
     for at in (0..files.len()).rev() {
         let mut unfinished = false;
         let size = files[at].metadata().map_err(Error::file("inspect", directory))?.len();
-        walk(&files[at], size, |_, bytes| {
+        let mut count = |bytes: &[u8]| {
             lines += newlines(bytes);
             unfinished = bytes.last() != Some(&b'\n');
-        })
+        };
+        match form {
+            Form::Local => walk(&files[at], size, |_, bytes| count(bytes)).map(drop),
+            Form::JsonFile(_) => walk_json(&files[at], size, count),
+        }
         .map_err(Error::file("read", directory))?;
         if at + 1 == files.len() && unfinished {
             lines += 1;

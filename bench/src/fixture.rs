@@ -16,7 +16,7 @@ pub struct Fixture {
     pub corral: PathBuf,
     /// target/bench.
     pub scratch: PathBuf,
-    /// A root file system with /true, /pause and the directories to mount on.
+    /// A root file system with /true, /pause, /lines and the directories to mount on.
     pub root: PathBuf,
     /// The cgroup2 directory of this process: where the floor may make a child.
     pub cgroup: PathBuf,
@@ -96,7 +96,7 @@ fn compile(programs: &Path, to: &Path) -> Result<()> {
         "-s",
     ];
     run(Command::new("cc").args(bare).arg("-o").arg(to.join("true")).arg(programs.join("true.c")))?;
-    for name in ["floor", "measure"] {
+    for name in ["floor", "measure", "lines"] {
         let source = programs.join(name).with_extension("c");
         run(Command::new("musl-gcc").args(["-O2", "-static", "-s", "-o"]).arg(to.join(name)).arg(source))?;
     }
@@ -115,6 +115,7 @@ fn make_root(scratch: &Path, root: &Path) -> Result<()> {
     for name in ["true", "pause"] {
         fs::copy(scratch.join("true"), root.join(name))?;
     }
+    fs::copy(scratch.join("lines"), root.join("lines"))?;
     Ok(())
 }
 

@@ -6,8 +6,8 @@
 //!
 //! ```text
 //! target/bench/            all of it may be removed
-//!     true floor measure   compiled from programs/
-//!     fixture/             a root file system with /true and /pause
+//!     true floor measure lines   compiled from programs/
+//!     fixture/             a root file system with /true, /pause and /lines
 //!     corral/              CORRAL_ROOT of the measured binary
 //!     scratch/             the floor's upper directories
 //! /run/corral-bench/       CORRAL_RUN of the measured binary
@@ -20,6 +20,7 @@ mod detached;
 mod exec;
 mod figure;
 mod fixture;
+mod logs;
 mod measure;
 mod monitor;
 mod pack;
@@ -45,6 +46,7 @@ const BENCHMARKS: &[Benchmark] = &[
     ("detached", "run -d of a static true against the floor, and stop", detached::run),
     ("throughput", "a hundred containers, eight at a time, against the floor", throughput::run),
     ("exec", "exec into a running container against nsenter", exec::run),
+    ("logs", "a million lines through the log, and back", logs::run),
     ("monitor", "memory of the monitors of idle containers", monitor::run),
     ("binary", "size and start of the binary", binary::run),
     ("pack", "pack examples/librarian again", pack::run),

@@ -133,6 +133,17 @@ fn what_is_secret_is_not_recorded_and_what_is_hostile_is_one_line() {
     assert!(corral.ok(&["journal", "verify"]).starts_with("good "));
 }
 
+#[test]
+fn what_a_rule_forbids_stands_in_the_journal() {
+    let corral = Corral::new();
+    let said =
+        corral.say(&["run", "--rm", "--profile", "agent", "--cap-add", "SYS_ADMIN", "busybox", "true"]);
+    assert_eq!(said.code, 125, "{}", said.err);
+    let text = corral.ok(&["events", "--since", "1h", "--until", "0s", "-f", "type=daemon"]);
+    assert!(text.contains(" daemon refuse busybox (reason="), "{text}");
+    assert!(text.contains("refused=container create"), "{text}");
+}
+
 /// G8: delete, edit, truncate.
 #[test]
 fn tampering_is_loud() {

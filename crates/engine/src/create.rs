@@ -58,7 +58,12 @@ impl Engine {
     /// # Errors
     /// When the request contradicts the image, the profile or the host; nothing is left behind then.
     pub fn create(&self, wanted: Wanted<'_>) -> Result<Prepared, Error> {
-        self.create_with(wanted, Vec::new())
+        let image = wanted.image_name.to_owned();
+        let made = self.create_with(wanted, Vec::new());
+        if let Err(Error::Denied(denial)) = &made {
+            self.record_denial("container create", &image, denial)?;
+        }
+        made
     }
 
     /// As [`Engine::create`], with mounts of the engine's own after those that the user asked for.

@@ -3,6 +3,7 @@
 
 use corral_image::Image;
 use corral_journal::{Action, Event, Grade, Journal};
+use corral_policy::Denial;
 use corral_spec::record::{Journaled, JournaledVolume, Launch};
 use corral_spec::{ContainerId, ContainerSpec, MountSource, Signal};
 use corral_state::ContainerRecord;
@@ -38,6 +39,12 @@ impl Engine {
         let actions = [Action::Create, Action::Attach];
         let events: Vec<_> = actions[..1 + usize::from(attached)].iter().map(event).collect();
         self.record_work(&events)
+    }
+
+    /// Records that a rule forbade something.
+    pub(crate) fn record_denial(&self, what: &str, of: &str, denial: &Denial) -> Result<(), Error> {
+        let event = Event::new(Action::Refuse, of).with("refused", what).with("reason", denial.to_string());
+        Ok(self.journal().append(Grade::Refusal, &[event])?)
     }
 
     /// Records what happens anyway.

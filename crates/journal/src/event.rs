@@ -102,7 +102,7 @@ pub enum Action {
     VolumeUnmount,
     /// A volume was removed.
     VolumeDestroy,
-    /// Something was not done because it could not be recorded.
+    /// Something was not done: a rule forbids it, or it could not be recorded.
     Refuse,
 }
 

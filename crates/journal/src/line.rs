@@ -142,10 +142,11 @@ fn bound(body: &mut Body<'_>) {
 }
 
 fn clip(text: &str, most: usize) -> Cow<'_, str> {
-    match text.len() > most {
-        true => format!("{}…", &text[..text.floor_char_boundary(most)]).into(),
-        false => text.into(),
+    if text.len() <= most {
+        return text.into();
     }
+    let end = (0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}…", &text[..end]).into()
 }
 
 /// A line with its newline, checked against the link before it: the link behind it and what it says.

@@ -12,8 +12,8 @@
 //!            └─────────────────────────────────────────┘
 //! ```
 //!
-//! Back pressure. The log gets everything, so a log that blocked would block the container: it is a file, and
-//! what it refuses (no space) is counted and lost, not waited for. A client that does not read holds the
+//! Back pressure. The log gets everything, so a log that blocked would block the container: it is a file, or a
+//! socket that is waited for briefly, and what it refuses (no space) is counted and lost. A client that does not read holds the
 //! container back, as a slow reader of `docker run` does; but at most for [`PATIENCE`](crate::peer::PATIENCE),
 //! unless it started the container and keeps saying that it lives. So a pager may sit on a foreground container's
 //! output for hours, a stopped or hung client for a minute, and a forgotten viewer for a minute too.

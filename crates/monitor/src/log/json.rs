@@ -238,7 +238,8 @@ pub(super) fn details(object: &[u8]) -> String {
     let (mut parts, mut rest) = (Vec::new(), object.strip_prefix(b"{").unwrap_or_default());
     let (mut name, mut value) = (Vec::new(), Vec::new());
     loop {
-        (name.clear(), value.clear());
+        name.clear();
+        value.clear();
         let Some(behind) = read_string(rest, &mut name).and_then(|rest| rest.strip_prefix(b":")) else {
             break;
         };

@@ -133,31 +133,43 @@ impl Cursor {
     /// Reads the lane's next record, over the ends of segments; leaves `next` empty where there is none yet.
     fn fill(&mut self, journal: &Journal, key: &Key, damage: &mut VecDeque<String>) -> Result<(), Error> {
         loop {
-            // Looked for before the step: a segment is closed before the next one appears.
-            let newer = segment::list(&journal.segments())?
-                .remove(&self.lane)
-                .and_then(|numbers| numbers.into_iter().find(|number| *number > self.walk.number()));
-            if !self.lost {
-                let path = journal.segment(self.lane, self.walk.number());
-                match self.walk.step().map_err(Error::io("read", &path))? {
-                    Step::Record(record) => {
-                        self.next = Some(record);
-                        return Ok(());
-                    }
-                    Step::End | Step::Torn(_) => {}
-                    Step::Bad(reason) => {
-                        damage.push_back(format!("{}: {reason}", path.display()));
-                        self.lost = true;
-                    }
-                }
+            if self.step(journal, damage)? {
+                return Ok(());
             }
-            let Some(newer) = newer else { return Ok(()) };
+            let numbers = segment::list(&journal.segments())?.remove(&self.lane).unwrap_or_default();
+            let Some(newer) = numbers.into_iter().find(|number| *number > self.walk.number()) else {
+                return Ok(());
+            };
+            // Once more: what was written between that look and the next segment's appearing.
+            if self.step(journal, damage)? {
+                return Ok(());
+            }
             let before = (!self.lost).then_some(self.walk.link);
             match open(journal, key, (self.lane, newer), before, damage)? {
                 Some((lost, walk)) => (self.lost, self.walk) = (lost, walk),
                 None => return Ok(()),
             }
         }
+    }
+
+    /// Reads one record of this segment, if there is one.
+    fn step(&mut self, journal: &Journal, damage: &mut VecDeque<String>) -> Result<bool, Error> {
+        if self.lost {
+            return Ok(false);
+        }
+        let path = journal.segment(self.lane, self.walk.number());
+        match self.walk.step().map_err(Error::io("read", &path))? {
+            Step::Record(record) => {
+                self.next = Some(record);
+                return Ok(true);
+            }
+            Step::End | Step::Torn(_) => {}
+            Step::Bad(reason) => {
+                damage.push_back(format!("{}: {reason}", path.display()));
+                self.lost = true;
+            }
+        }
+        Ok(false)
     }
 }
 

@@ -430,4 +430,22 @@ mod tests {
         assert_eq!(mount.kind, kind);
         assert_eq!(serde_json::to_string(&mount).expect("json"), old, "and written as before");
     }
+
+    /// What this generation had at first: fields that came later are not there.
+    #[test]
+    fn earlier_records_of_this_generation_are_read() {
+        let log: Log = serde_json::from_str(r#"{"max_size":33554432,"max_files":3}"#).expect("a log");
+        assert_eq!(log, Log { max_size: 32 << 20, max_files: 3, ..Log::default() });
+        let journal = r#"{"root":"/r","run":"/n","attributes":[["name","web"]]}"#;
+        let journal: Journaled = serde_json::from_str(journal).expect("a journal's place");
+        assert!(journal.volumes.is_empty());
+    }
+
+    #[test]
+    fn drivers_go_by_their_names() {
+        for driver in LogDriver::ALL {
+            assert_eq!(LogDriver::by_name(driver.as_str()), Some(driver));
+        }
+        assert_eq!(LogDriver::by_name("syslog"), None);
+    }
 }

@@ -5,18 +5,21 @@ use corral_journal::{Item, ReadOptions, Reader, Record};
 
 use crate::Words;
 use crate::app::Globals;
-use crate::failure::{ENGINE, Failure};
+use crate::failure::Failure;
+use crate::filter::{Filter, Filters};
+use crate::listing::to_terminal;
 use crate::moment::{moment, now_ns};
 use crate::output::rfc3339_fixed;
+use crate::template::{Template, Value};
 
 #[derive(Debug, clap::Args)]
 struct Flags {
     /// Filter output based on conditions provided
     #[arg(short, long, value_name = "KEY=VALUE")]
-    filter: Vec<String>,
-    /// Format output: json; text otherwise
-    #[arg(long)]
-    format: Option<String>,
+    filter: Vec<Filter>,
+    /// Format output: json, or a Go template
+    #[arg(long, default_value = "", hide_default_value = true)]
+    format: String,
     /// Show all events created since timestamp
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
@@ -28,14 +31,8 @@ struct Flags {
 /// `corral events`: the journal as Docker shows it, from now on or from a moment.
 pub(super) fn events(globals: &Globals, words: Words) -> Result<u8, Failure> {
     let Some(flags) = super::parse::<Flags>("events", words)? else { return Ok(0) };
-    let filters = flags.filter.iter().map(|text| Filter::parse(text)).collect::<Result<Vec<_>, _>>()?;
-    let print: fn(&Record) -> String = match flags.format.as_deref() {
-        None | Some("") => text,
-        Some("json" | "{{json .}}") => message,
-        Some(_) => {
-            return Err(Failure::with_code(ENGINE, "--format: only json is there yet (see docs/roadmap.md)"));
-        }
-    };
+    let filters = Filters::new(&flags.filter, FILTERS)?;
+    let shape = Shape::new(&flags.format)?;
     let until_ns = flags.until.as_deref().map(moment).transpose()?;
     let options = ReadOptions {
         since_ns: Some(flags.since.as_deref().map(moment).transpose()?.unwrap_or_else(now_ns)),
@@ -46,14 +43,59 @@ pub(super) fn events(globals: &Globals, words: Words) -> Result<u8, Failure> {
     let reader = globals.engine()?.journal().read(options).map_err(Failure::new)?;
     copy(reader, |record| {
         let wanted = !record.is_mark() && passes(&filters, record);
-        wanted.then(|| print(record))
+        if wanted { shape.print(record).map(Some) } else { Ok(None) }
+    })
+}
+
+/// How an event is printed.
+enum Shape {
+    Text,
+    Json,
+    Template(Template),
+}
+
+impl Shape {
+    fn new(format: &str) -> Result<Self, Failure> {
+        match format {
+            "" => Ok(Self::Text),
+            "json" | "{{json .}}" => Ok(Self::Json),
+            text => Template::of_documents("", text)
+                .map(Self::Template)
+                .map_err(|error| Failure::with_code(64, format!("template parsing error: {error}"))),
+        }
+    }
+
+    fn print(&self, record: &Record) -> Result<String, Failure> {
+        match self {
+            Self::Text => Ok(text(record)),
+            Self::Json => Ok(message(record)),
+            Self::Template(template) => {
+                let document = Value::document("events.Message", &fields(record), to_terminal());
+                template
+                    .execute(&document)
+                    .map_err(|error| Failure::new(format!("template parsing error: {error}")))
+            }
+        }
+    }
+}
+
+/// Docker's `events.Message` by the names of its fields, which are not those of its JSON.
+fn fields(record: &Record) -> serde_json::Value {
+    let old = |value| if matches!(record.kind.as_str(), "container" | "image") { value } else { "" };
+    let from = record.attributes.get("image").map_or("", String::as_str);
+    serde_json::json!({
+        "Status": old(&record.action), "ID": old(&record.id),
+        "From": if record.kind == "container" { from } else { "" },
+        "Type": record.kind, "Action": record.action,
+        "Actor": { "ID": record.id, "Attributes": record.attributes },
+        "Scope": "local", "Time": record.time_ns / 1_000_000_000, "TimeNano": record.time_ns,
     })
 }
 
 /// Prints each record that has a line, as they come; answers 1 if a part of the journal did not verify.
 pub(super) fn copy(
     mut reader: Reader,
-    mut line: impl FnMut(&Record) -> Option<String>,
+    mut line: impl FnMut(&Record) -> Result<Option<String>, Failure>,
 ) -> Result<u8, Failure> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut code = 0;
@@ -62,7 +104,7 @@ pub(super) fn copy(
         let item = reader.next_item(|| drop(out.flush())).map_err(Failure::new)?;
         let written = match item {
             None => break,
-            Some(Item::Record(record)) => match line(&record) {
+            Some(Item::Record(record)) => match line(&record)? {
                 Some(line) => writeln!(out, "{line}"),
                 None => Ok(()),
             },
@@ -153,79 +195,6 @@ fn message(record: &Record) -> String {
     serde_json::to_string(&message).expect("strings and numbers always have a form in JSON")
 }
 
-/// One `--filter KEY=VALUE`.
-#[derive(Debug)]
-struct Filter {
-    key: Key,
-    value: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
-    Container,
-    Daemon,
-    Event,
-    Image,
-    Label,
-    Scope,
-    Type,
-    Volume,
-    /// Objects that there are none of yet: nothing matches.
-    Absent(&'static str),
-}
-
-impl Filter {
-    fn parse(text: &str) -> Result<Self, Failure> {
-        let (key, value) = text.split_once('=').ok_or_else(|| {
-            Failure::with_code(ENGINE, format!("invalid argument {text:?} for \"-f, --filter\" flag: bad format of filter (expected name=value)"))
-        })?;
-        let key = match key.trim().to_ascii_lowercase().as_str() {
-            "container" => Key::Container,
-            "daemon" => Key::Daemon,
-            "event" => Key::Event,
-            "image" => Key::Image,
-            "label" => Key::Label,
-            "scope" => Key::Scope,
-            "type" => Key::Type,
-            "volume" => Key::Volume,
-            "network" => Key::Absent("network"),
-            "plugin" => Key::Absent("plugin"),
-            "service" => Key::Absent("service"),
-            "node" => Key::Absent("node"),
-            "secret" => Key::Absent("secret"),
-            "config" => Key::Absent("config"),
-            _ => return Err(Failure::new(format!("invalid filter '{}'", key.trim()))),
-        };
-        Ok(Self { key, value: value.trim().to_owned() })
-    }
-
-    fn matches(&self, record: &Record) -> bool {
-        let value = self.value.as_str();
-        let named = |kind: &str| {
-            let name = record.attributes.get("name").map_or("", String::as_str);
-            record.kind == kind && [record.id.as_str(), name].iter().any(|text| text.starts_with(value))
-        };
-        match self.key {
-            Key::Container => named("container"),
-            Key::Daemon => named("daemon"),
-            Key::Volume => record.kind == "volume" && record.id.starts_with(value),
-            Key::Event => record.action == value || record.verb() == value,
-            Key::Type => record.kind == value,
-            Key::Scope => value == "local",
-            Key::Label => match value.split_once('=') {
-                Some((label, value)) => record.attributes.get(label).is_some_and(|found| found == value),
-                None => record.attributes.contains_key(value),
-            },
-            Key::Image => {
-                let name = if record.kind == "image" { "name" } else { "image" };
-                let name = record.attributes.get(name).map_or("", String::as_str);
-                [record.id.as_str(), name, untagged(name)].contains(&value) && !value.is_empty()
-            }
-            Key::Absent(kind) => record.kind == kind && record.id.starts_with(value),
-        }
-    }
-}
-
 /// The name without its tag.
 fn untagged(name: &str) -> &str {
     match name.rsplit_once(':') {
@@ -234,15 +203,45 @@ fn untagged(name: &str) -> &str {
     }
 }
 
-/// Of several filters of one key one must match, and of each key one. Labels must all be there.
-fn passes(filters: &[Filter], record: &Record) -> bool {
-    let mut met: BTreeMap<Key, bool> = BTreeMap::new();
-    for filter in filters {
-        let matches = filter.matches(record);
-        let met = met.entry(filter.key).or_insert(filter.key == Key::Label);
-        *met = if filter.key == Key::Label { *met && matches } else { *met || matches };
-    }
-    met.into_values().all(|met| met)
+const FILTERS: &[&str] = &[
+    "config",
+    "container",
+    "daemon",
+    "event",
+    "image",
+    "label",
+    "network",
+    "node",
+    "plugin",
+    "scope",
+    "secret",
+    "service",
+    "type",
+    "volume",
+];
+
+/// Of several values of one filter one must match, of labels all.
+fn passes(filters: &Filters<'_>, record: &Record) -> bool {
+    let (kind, id) = (record.kind.as_str(), record.id.as_str());
+    let attribute = |name: &str| record.attributes.get(name).map_or("", String::as_str);
+    let any = |name: &str, matches: &dyn Fn(&str) -> bool| {
+        let mut values = filters.values(name).peekable();
+        values.peek().is_none() || values.any(matches)
+    };
+    // Of some of these there are none yet: nothing matches.
+    let objects =
+        ["config", "container", "daemon", "network", "node", "plugin", "secret", "service", "volume"];
+    let named = |of: &str| {
+        let called = if of == "container" || of == "daemon" { attribute("name") } else { "" };
+        any(of, &|value| kind == of && (id.starts_with(value) || called.starts_with(value)))
+    };
+    let name = attribute(if kind == "image" { "name" } else { "image" });
+    objects.into_iter().all(named)
+        && filters.exact("event", &[&record.action, record.verb()])
+        && filters.exact("type", &[kind])
+        && filters.exact("scope", &["local"])
+        && any("image", &|value| [id, name, untagged(name)].contains(&value) && !value.is_empty())
+        && filters.labels(&record.attributes)
 }
 
 #[cfg(test)]
@@ -278,13 +277,24 @@ mod tests {
     }
 
     #[test]
+    fn templates_name_the_fields() {
+        let start = record("container", "start", &[("name", "web"), ("image", "alpine")]);
+        let shape =
+            Shape::new("{{.Status}} {{.From}} {{.Actor.Attributes.name}} {{.TimeNano}} {{json .Type}}");
+        let text = shape.and_then(|shape| shape.print(&start)).expect("a line");
+        assert_eq!(text, "start alpine web 1795303325000000007 \"container\"");
+        assert!(Shape::new("{{").is_err());
+    }
+
+    #[test]
     fn filters_choose() {
         let die = record("container", "die", &[("name", "web"), ("image", "reg:5000/a:1"), ("tier", "x")]);
         let exec = record("container", "exec_create: sh -c", &[("name", "web")]);
         let tag = record("image", "tag", &[("name", "busybox:latest")]);
         let check = |filters: &[&str], record: &Record, expect| {
-            let filters: Vec<_> = filters.iter().map(|text| Filter::parse(text).expect("filter")).collect();
-            assert_eq!(passes(&filters, record), expect, "{filters:?} {}", record.action);
+            let filters: Vec<Filter> = filters.iter().map(|text| text.parse().expect("filter")).collect();
+            let known = Filters::new(&filters, FILTERS).expect("known");
+            assert_eq!(passes(&known, record), expect, "{filters:?} {}", record.action);
         };
         check(&[], &die, true);
         for good in [
@@ -312,8 +322,5 @@ mod tests {
         check(&["event=exec"], &exec, false);
         check(&["image=busybox"], &tag, true);
         check(&["container=0fdb"], &tag, false);
-        for bad in ["x", "foo=bar"] {
-            assert!(Filter::parse(bad).is_err(), "{bad}");
-        }
     }
 }

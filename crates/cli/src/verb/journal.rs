@@ -59,7 +59,7 @@ fn show(globals: &Globals, flags: &Flags) -> Result<u8, Failure> {
     };
     let reader = globals.engine()?.journal().read(options).map_err(Failure::new)?;
     let print: fn(&Record) -> String = if flags.format == "json" { object } else { text };
-    copy(reader, |record| Some(print(record)))
+    copy(reader, |record| Ok(Some(print(record))))
 }
 
 fn object(record: &Record) -> String {

@@ -43,6 +43,10 @@ fn a_container_becomes_healthy_and_unhealthy_and_healthy_again() {
     assert!(log.len() <= 5 && seen["FailingStreak"] == 0, "{seen}");
     corral.ok(&["exec", "web", "rm", "/tmp/well"]);
     eventually("it is ill again", || status(&corral, "web") == "unhealthy");
+    let events = corral.ok(&["events", "--since", "1h", "--until", "0s", "--filter", "container=web"]);
+    let told: Vec<&str> = events.lines().filter_map(|line| line.split("health_status: ").nth(1)).collect();
+    let words: Vec<&str> = told.iter().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(words, ["unhealthy", "healthy", "unhealthy"], "{events}");
     corral.ok(&["rm", "-f", "web"]);
 }
 

@@ -98,8 +98,10 @@ fn who_stops_or_kills_it_is_obeyed_and_who_only_signals_is_not() {
         corral.ok(&["exec", "k1", "true"]);
         corral.ok(&["rm", "-f", "k1"]);
     }
-    let script = "trap 'exit 1' USR1; while :; do sleep 0.05; done";
+    let script = "trap 'exit 1' USR1; echo ready; while :; do sleep 0.05; done";
     corral.ok(&["run", "-d", "--name", "k1", "--restart", "always", "busybox", "sh", "-c", script]);
+    // Before that the signal would be ignored, as every process 1 ignores what it has no handler for.
+    eventually("it listens", || corral.ok(&["logs", "k1"]).contains("ready"));
     corral.ok(&["kill", "-s", "USR1", "k1"]);
     eventually("a signal is no stop", || {
         restarts(&corral, "k1") == 1 && state(&corral, "k1")["Status"] == "running"
@@ -111,14 +113,17 @@ fn who_stops_or_kills_it_is_obeyed_and_who_only_signals_is_not() {
 #[test]
 fn update_changes_the_policy_of_a_running_container() {
     let corral = Corral::new();
-    let script = "trap 'exit 4' USR1; while :; do sleep 0.05; done";
+    let script = "trap 'exit 4' USR1; echo ready; while :; do sleep 0.05; done";
     corral.ok(&["run", "-d", "--name", "u1", "busybox", "sh", "-c", script]);
     corral.ok(&["update", "--restart", "on-failure:1", "u1"]);
+    let lives = || corral.ok(&["logs", "u1"]).matches("ready").count();
+    eventually("it listens", || lives() == 1);
     corral.ok(&["kill", "-s", "USR1", "u1"]);
     eventually("it runs again", || {
         restarts(&corral, "u1") == 1 && state(&corral, "u1")["Status"] == "running"
     });
     corral.ok(&["update", "--restart", "no", "u1"]);
+    eventually("it listens again", || lives() == 2);
     corral.ok(&["kill", "-s", "USR1", "u1"]);
     assert_eq!(corral.ok(&["wait", "u1"]).trim(), "4");
 }

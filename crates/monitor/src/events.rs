@@ -1,8 +1,8 @@
 //! What a monitor records of its container: from its start to its end, in as few appends as there are moments.
 
 use corral_journal::{Action, Error, Event, Grade, Journal};
-use corral_spec::ContainerId;
 use corral_spec::record::{Exit, Journaled, JournaledVolume, Launch};
+use corral_spec::{ContainerId, HealthState};
 
 /// The container's part of the journal; none for what is not recorded.
 #[derive(Clone, Debug)]
@@ -51,6 +51,12 @@ impl Events {
     /// Something happened anyway.
     pub fn end(&self, actions: &[Action]) -> Result<(), Error> {
         self.append(Grade::End, actions)
+    }
+
+    /// Its health is another than before.
+    pub fn health(&self, state: HealthState) -> Result<(), Error> {
+        let Some(known) = &self.known else { return Ok(()) };
+        journal(known).append(Grade::End, &[self.event(Action::HealthStatus).detailed(state.as_str())])
     }
 
     fn append(&self, grade: Grade, actions: &[Action]) -> Result<(), Error> {

@@ -63,27 +63,27 @@ impl Checks {
         self.running.iter().flat_map(|running| [running.check.output(), running.check.pidfd()])
     }
 
-    /// Does what is due; true if the container's status has something new.
-    pub fn turn(&mut self, status: &mut Status) -> bool {
+    /// Does what is due. `Some` says that the status has a new result, and whether the state of health is another now.
+    pub fn turn(&mut self, status: &mut Status) -> Option<bool> {
         let now = Instant::now();
         let Some(running) = &mut self.running else {
             if now >= self.due {
                 self.start(now, status);
             }
-            return false;
+            return None;
         };
         let ended = running.read();
         let late = now >= running.began + Duration::from_millis(self.plan.timeout_ms);
         if !ended && !late {
-            return false;
+            return None;
         }
-        let Some(running) = self.running.take() else { return false };
+        let running = self.running.take()?;
         let grace = now < self.began + Duration::from_millis(self.plan.start_period_ms);
         let limit = Duration::from_millis(self.plan.timeout_ms);
         let health = status.health.get_or_insert_default();
-        health.take(running.result(ended, limit), grace, self.plan.retries);
+        let changed = health.take(running.result(ended, limit), grace, self.plan.retries);
         self.due = Instant::now() + self.pause(health);
-        true
+        Some(changed)
     }
 
     fn start(&mut self, now: Instant, status: &Status) {

@@ -158,8 +158,13 @@ impl Supervisor {
 
     fn check_health(&mut self) -> Result<(), Error> {
         let Some(checks) = &mut self.checks else { return Ok(()) };
-        if checks.turn(&mut self.status) {
-            self.run_dir.put(crate::STATUS, &self.status, Durability::None)?;
+        let Some(changed) = checks.turn(&mut self.status) else { return Ok(()) };
+        self.run_dir.put(crate::STATUS, &self.status, Durability::None)?;
+        let state = self.status.health.as_ref().map(|health| health.state);
+        if let Some(state) = state.filter(|_| changed)
+            && let Err(error) = self.events.health(state)
+        {
+            self.run_dir.note(crate::NOTES, &error.to_string());
         }
         Ok(())
     }

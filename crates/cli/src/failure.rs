@@ -81,6 +81,12 @@ impl From<corral_monitor::Error> for Failure {
     }
 }
 
+impl From<corral_oci::Error> for Failure {
+    fn from(error: corral_oci::Error) -> Self {
+        Self::new(error)
+    }
+}
+
 impl From<corral_pack::Error> for Failure {
     fn from(error: corral_pack::Error) -> Self {
         Self::new(error)

@@ -26,7 +26,17 @@ use std::process::ExitCode;
 use failure::Failure;
 
 fn main() -> ExitCode {
-    let mut words = std::env::args_os().skip(1);
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_default();
+    // Clients of runc call a binary.
+    if name
+        .as_encoded_bytes()
+        .rsplit(|byte| *byte == b'/')
+        .next()
+        .is_some_and(|name| matches!(name, b"corral-oci" | b"runc"))
+    {
+        return finish(verb::oci::run(words.collect()));
+    }
     let first = words.next();
     match first.as_deref().and_then(|word| word.to_str()) {
         Some("__monitor") => verb::inner::monitor(words),

@@ -104,6 +104,11 @@ impl Capability {
     /// CAP_SETFCAP.
     pub const SETFCAP: Self = Self(31);
 
+    /// Every capability this build knows.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..NAMES.len() as u8).map(Self)
+    }
+
     /// The kernel's number.
     pub const fn number(self) -> u8 {
         self.0

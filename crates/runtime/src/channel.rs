@@ -135,6 +135,15 @@ impl Channel {
         }
     }
 
+    /// Writes one message and waits for any answer, by write(2) and read(2) alone.
+    pub(crate) fn exchange(&self, message: &[u8]) -> io::Result<()> {
+        rustix::io::write(&self.0, message)?;
+        match rustix::io::read(&self.0, &mut [0; TEXT])? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+
     /// The child's next message; end of file means that it died.
     pub(crate) fn answer(&self, act: &'static str) -> Result<Message, Error> {
         let message =

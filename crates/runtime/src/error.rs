@@ -119,6 +119,16 @@ pub enum Error {
     /// What a visitor of the container's files said.
     #[error("{0}")]
     Visit(String),
+    /// A hook of an OCI configuration failed.
+    #[error("{point} hook {}: {reason}", path.display())]
+    Hook {
+        /// When it was to run.
+        point: &'static str,
+        /// The program.
+        path: PathBuf,
+        /// How it ended.
+        reason: String,
+    },
     /// Creating failed, and what was half-made could not be removed either.
     #[error("{cause}; left behind: {}", left.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     HalfMade {
@@ -167,7 +177,7 @@ impl Error {
                 of(source)
             }
             Self::Gone(_) | Self::Paused => ErrorKind::Conflict,
-            Self::Died { .. } => ErrorKind::Internal,
+            Self::Died { .. } | Self::Hook { .. } => ErrorKind::Internal,
             Self::HalfMade { cause, .. } => cause.kind(),
         }
     }

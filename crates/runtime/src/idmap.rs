@@ -21,14 +21,12 @@ use crate::sys::{Forked, exit, fork};
 
 /// One line of a map: first id inside (on disk), first id outside, how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Extent(u32, u32, u32);
+pub(crate) struct Extent(pub(crate) u32, pub(crate) u32, pub(crate) u32);
 
 /// Gives the namespace of `pid` the container's map, users and groups alike.
 pub(crate) fn map_container(pid: i32, ids: IdMap) -> Result<(), Error> {
     let extents = [Extent(0, ids.host, ids.count)];
-    write_map(pid, "uid_map", &extents).and_then(|()| write_map(pid, "gid_map", &extents)).map_err(|source| {
-        Error::IdMap { host: ids.host, last: u64::from(ids.host) + u64::from(ids.count) - 1, source }
-    })
+    map(pid, &extents, &extents)
 }
 
 /// The user namespace of a process.
@@ -65,19 +63,30 @@ pub(crate) fn owner_namespace(ids: IdMap, owner: &BindIds) -> Result<OwnedFd, Er
     let users = owner_extents(ids, uid, to_uid)?;
     let groups =
         if gid == 0 { vec![Extent(ids.host, ids.host, ids.count)] } else { owner_extents(ids, gid, to_gid)? };
+    namespace_with(&users, &groups)
+}
+
+/// A user namespace that only carries these maps.
+pub(crate) fn namespace_with(users: &[Extent], groups: &[Extent]) -> Result<OwnedFd, Error> {
     let caller = getpid();
     let (pid, pidfd) = match fork(libc::CLONE_NEWUSER, None).map_err(Error::Namespaces)? {
         Forked::Parent { pid, pidfd } => (pid, pidfd),
         Forked::Child => carry_namespace(caller),
     };
-    let namespace = write_map(pid, "uid_map", &users)
-        .and_then(|()| write_map(pid, "gid_map", &groups))
-        .map_err(|source| Error::IdMap { host: ids.host, last: u64::from(uid), source })
-        .and_then(|()| namespace_of(pid));
+    let namespace = map(pid, users, groups).and_then(|()| namespace_of(pid));
     let killed = pidfd_send_signal(&pidfd, Signal::KILL);
     let reaped = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
     killed.and(reaped.map(drop)).map_err(|errno| Error::Process { pid, act: "end", source: errno.into() })?;
     namespace
+}
+
+/// Gives the namespace of `pid` its maps.
+pub(crate) fn map(pid: i32, users: &[Extent], groups: &[Extent]) -> Result<(), Error> {
+    let first = users.first().map_or(0, |extent| extent.1);
+    let last = users.iter().map(|extent| u64::from(extent.1) + u64::from(extent.2)).max().unwrap_or(1) - 1;
+    write_map(pid, "uid_map", users)
+        .and_then(|()| write_map(pid, "gid_map", groups))
+        .map_err(|source| Error::IdMap { host: first, last, source })
 }
 
 /// What the short-lived child does: it lives until it is killed, or until `caller` is dead.

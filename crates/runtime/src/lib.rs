@@ -29,6 +29,7 @@
 //! copy of the caller's memory.
 
 mod attach;
+pub mod bundle;
 mod caller;
 mod cgroup;
 mod channel;

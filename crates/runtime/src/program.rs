@@ -22,18 +22,37 @@ pub(crate) struct Program {
 impl Program {
     /// Prepares the program of `process`.
     pub(crate) fn of(process: &Process) -> Result<Self, Error> {
+        Self::new(&process.argv, &process.env)
+    }
+
+    /// Prepares a program with its arguments and environment.
+    pub(crate) fn new(argv: &[String], env: &[String]) -> Result<Self, Error> {
         let no_nul = |what: &str| Error::Launch(format!("{what} holds a NUL byte"));
-        let name = process.argv.first().filter(|name| !name.is_empty());
+        let name = argv.first().filter(|name| !name.is_empty());
         let name = name.ok_or_else(|| Error::Launch("no program is given".to_owned()))?.clone();
-        let path = process.env.iter().rev().find_map(|var| var.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
+        let path = env.iter().rev().find_map(|var| var.strip_prefix("PATH=")).unwrap_or(DEFAULT_PATH);
         let candidates = candidates(&name, path)
             .into_iter()
             .map(CString::new)
             .collect::<Result<_, _>>()
             .map_err(|_| no_nul("the program's name"))?;
-        let argv = CStrings::new(&process.argv).map_err(|_| no_nul("an argument"))?;
-        let env = CStrings::new(&process.env).map_err(|_| no_nul("an environment variable"))?;
+        let argv = CStrings::new(argv).map_err(|_| no_nul("an argument"))?;
+        let env = CStrings::new(env).map_err(|_| no_nul("an environment variable"))?;
         Ok(Self { name, candidates, argv, env })
+    }
+
+    /// Whether there is something to execute, with the rights that this process has; as [`Self::execute`] looks.
+    pub(crate) fn look(&self) -> Result<(), Error> {
+        use rustix::fs::{Access, AtFlags, CWD, accessat};
+        let mut best = libc::ENOENT;
+        for candidate in &self.candidates {
+            match accessat(CWD, candidate, Access::EXEC_OK, AtFlags::EACCESS) {
+                Ok(()) => return Ok(()),
+                Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {}
+                Err(errno) => best = errno.raw_os_error(),
+            }
+        }
+        Err(Error::Exec { program: self.name.clone(), source: io::Error::from_raw_os_error(best) })
     }
 
     /// Executes it; comes back only with the reason why not. As execvp(3), a file that may not be

@@ -16,6 +16,7 @@ mod journal;
 mod logs;
 mod manage;
 mod mounts;
+pub(crate) mod oci;
 mod pack;
 mod prune;
 mod ps;
@@ -71,6 +72,7 @@ const VERBS: &[(&str, &str, Act)] = &[
     ("kill", "Kill one or more running containers", stop::kill),
     ("load", "Load an image from a tar archive or STDIN", transfer::load),
     ("logs", "Fetch the logs of a container", logs::logs),
+    ("oci", "Run OCI bundles with the command line of runc", oci::oci),
     ("pack", "Make an image from a project directory", pack::pack),
     ("pause", "Pause all processes within one or more containers", stop::pause),
     ("port", "List port mappings or a specific mapping for the container", rename::port),
@@ -127,7 +129,6 @@ const PLANNED: &[&str] = &[
     "serve",
     "dashboard",
     "deploy",
-    "oci",
     "warm",
     "approve",
 ];

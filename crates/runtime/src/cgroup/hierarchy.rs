@@ -6,25 +6,25 @@ use crate::{Error, kernel_file};
 
 /// The caller's place in the host's control groups, from /proc/self/mountinfo and /proc/self/cgroup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Hierarchies {
+pub(crate) struct Hierarchies {
     /// cgroup2.
-    pub(super) v2: Option<Place>,
+    pub(crate) v2: Option<Place>,
     /// cgroup v1: the controllers that share one hierarchy, and the place.
-    pub(super) v1: Vec<(Vec<String>, Place)>,
+    pub(crate) v1: Vec<(Vec<String>, Place)>,
 }
 
 /// A hierarchy and the caller's group in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(crate) struct Place {
     /// Where it is mounted; nothing above it can be reached.
-    pub(super) mount: PathBuf,
+    pub(crate) mount: PathBuf,
     /// The caller's own group, at or below `mount`.
-    pub(super) own: PathBuf,
+    pub(crate) own: PathBuf,
 }
 
 impl Hierarchies {
     /// Reads the two files.
-    pub(super) fn detect() -> Result<Self, Error> {
+    pub(crate) fn detect() -> Result<Self, Error> {
         let fail = |path: &'static str| move |source| Error::Host { act: "read", path: path.into(), source };
         let (mounts, own) = ("/proc/self/mountinfo", "/proc/self/cgroup");
         let mounts = kernel_file::read(mounts).map_err(fail(mounts))?;
@@ -32,7 +32,7 @@ impl Hierarchies {
     }
 
     /// The place of a v1 controller.
-    pub(super) fn v1(&self, controller: &str) -> Option<&Place> {
+    pub(crate) fn v1(&self, controller: &str) -> Option<&Place> {
         self.v1.iter().find(|(names, _)| names.iter().any(|name| name == controller)).map(|(_, place)| place)
     }
 

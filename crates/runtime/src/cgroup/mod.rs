@@ -18,7 +18,7 @@ mod apply;
 mod bound;
 mod devices;
 mod files;
-mod hierarchy;
+pub(crate) mod hierarchy;
 mod plan;
 mod update;
 mod usage;

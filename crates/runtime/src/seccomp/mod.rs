@@ -85,7 +85,7 @@ impl Arch {
     };
 
     /// `AUDIT_ARCH_*` (linux/audit.h).
-    const fn audit(self) -> u32 {
+    pub(crate) const fn audit(self) -> u32 {
         match self {
             Self::X86_64 => 0xc000_003e,
             Self::Aarch64 => 0xc000_00b7,

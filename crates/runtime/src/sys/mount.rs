@@ -35,6 +35,17 @@ impl AttrChange<'_> {
 }
 
 impl MountAttr {
+    /// From the kernel's own bits; `MOUNT_ATTR_IDMAP` is added when `idmap` is given.
+    pub(super) fn from_bits(set: u64, clear: u64, propagation: u64, idmap: Option<BorrowedFd<'_>>) -> Self {
+        let idmapped = if idmap.is_some() { u64::from(MountAttrFlags::MOUNT_ATTR_IDMAP.bits()) } else { 0 };
+        Self {
+            attr_set: set | idmapped,
+            attr_clr: clear,
+            propagation,
+            userns_fd: idmap.map_or(0, |fd| fd.as_raw_fd() as u64),
+        }
+    }
+
     /// As the kernel reads it.
     pub(super) fn of(change: &AttrChange<'_>) -> Self {
         let mut set = change.set;

@@ -75,6 +75,22 @@ const TESTS_NEED: &[Need] = &[
         purpose: "a debugger, which must work on its own child in a container",
         present: || runs("gdb", "--version"),
     },
+    Need {
+        package: "containerd",
+        purpose: "a client of `corral oci`",
+        present: || runs("containerd", "--version"),
+    },
+    Need { package: "podman", purpose: "as above", present: || runs("podman", "--version") },
+    Need {
+        package: "conmon",
+        purpose: "what podman starts containers with",
+        present: || runs("conmon", "--version"),
+    },
+    Need {
+        package: "docker.io",
+        purpose: "a client of `corral oci`",
+        present: || runs("dockerd", "--version"),
+    },
     Need { package: "strace", purpose: "as above", present: || runs("strace", "--version") },
 ];
 

@@ -1,0 +1,561 @@
+//! `corral oci` against the runtime specification: one row a clause, judged from inside the container; its life and
+//! its errors; and its clients, each the real one.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use corral_tests::{Said, binary, eventually};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// A bundle of busybox and a state directory of its own.
+struct World(TempDir);
+
+impl World {
+    fn new() -> Self {
+        let world = Self(tempfile::Builder::new().prefix("corral-oci-").tempdir().unwrap());
+        let root = world.rootfs();
+        fs::create_dir_all(root.join("bin")).unwrap();
+        fs::create_dir_all(root.join("tmp")).unwrap();
+        fs::copy("/bin/busybox", root.join("bin/busybox")).expect("apt-get install busybox-static");
+        for name in [
+            "sh", "cat", "id", "sleep", "ls", "echo", "true", "grep", "mount", "stat", "hostname", "mkdir",
+            "touch", "awk", "readlink", "uname", "dd",
+        ] {
+            std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
+        }
+        world
+    }
+
+    fn dir(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn rootfs(&self) -> PathBuf {
+        self.dir().join("rootfs")
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(binary());
+        command.arg("oci").arg("--root").arg(self.dir().join("state")).args(words);
+        command.current_dir(self.dir()).stdin(Stdio::null());
+        command
+    }
+
+    fn say(&self, words: &[&str]) -> Said {
+        Said::from(self.command(words).output().unwrap())
+    }
+
+    /// Output to a file: what a detached container holds open does not keep the reader waiting.
+    fn quietly(&self, words: &[&str]) -> Said {
+        let (out, err) = (self.dir().join("out"), self.dir().join("err"));
+        let mut command = self.command(words);
+        command.stdout(fs::File::create(&out).unwrap()).stderr(fs::File::create(&err).unwrap());
+        let code = command.status().unwrap().code().unwrap_or(-1);
+        let read = |path| fs::read_to_string(path).unwrap();
+        Said { code, out: read(out), err: read(err) }
+    }
+
+    /// Writes config.json: the one that `spec` gives, with this program and this change.
+    fn configure(&self, script: &str, change: impl Fn(&mut Value)) {
+        drop(fs::remove_file(self.dir().join("config.json")));
+        assert_eq!(self.say(&["spec"]).code, 0);
+        let path = self.dir().join("config.json");
+        let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        config["process"]["terminal"] = json!(false);
+        config["process"]["args"] = json!(["sh", "-c", script]);
+        change(&mut config);
+        fs::write(path, config.to_string()).unwrap();
+    }
+
+    fn status(&self, id: &str) -> String {
+        let said = self.say(&["state", id]);
+        assert_eq!(said.code, 0, "{}", said.err);
+        serde_json::from_str::<Value>(&said.out).unwrap()["status"].as_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        for id in self.say(&["list", "-q"]).out.split_whitespace() {
+            self.say(&["delete", "-f", id]);
+        }
+    }
+}
+
+fn is_root(test: &str) -> bool {
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        println!("SKIP: oci::{test}: needs root");
+    }
+    root
+}
+
+fn push(config: &mut Value, path: &str, value: Value) {
+    config.pointer_mut(path).and_then(Value::as_array_mut).expect("a list").push(value);
+}
+
+fn userns(config: &mut Value) {
+    push(config, "/linux/namespaces", json!({"type": "user"}));
+    let map = json!([{"containerID": 0, "hostID": 100_000, "size": 65_536}]);
+    config["linux"]["uidMappings"] = map.clone();
+    config["linux"]["gidMappings"] = map;
+}
+
+/// Clause, change, script, standard output.
+type Row = (&'static str, fn(&mut Value), &'static str, &'static str);
+
+const ROWS: &[Row] = &[
+    ("config: process.cwd", |c| c["process"]["cwd"] = json!("/tmp"), "pwd", "/tmp\n"),
+    ("config: process.env", |c| push(c, "/process/env", json!("A=b c")), "echo $A", "b c\n"),
+    (
+        "config: process.user",
+        |c| c["process"]["user"] = json!({"uid": 5, "gid": 6, "additionalGids": [7, 8], "umask": 63}),
+        "id -u; id -g; id -G; umask",
+        "5\n6\n6 7 8\n0077\n",
+    ),
+    (
+        "config: process.rlimits",
+        |c| c["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}]),
+        "ulimit -Sn; ulimit -Hn",
+        "100\n200\n",
+    ),
+    (
+        "config: process.capabilities, five sets",
+        |c| {
+            c["process"]["capabilities"] = json!({"bounding": ["CAP_CHOWN", "CAP_KILL"],
+                "effective": ["CAP_CHOWN"], "permitted": ["CAP_CHOWN"], "inheritable": ["CAP_CHOWN"],
+                "ambient": ["CAP_CHOWN"]});
+            c["process"]["user"]["uid"] = json!(9);
+        },
+        "awk '/^Cap/{print $2}' /proc/self/status",
+        "0000000000000001\n0000000000000001\n0000000000000001\n0000000000000021\n0000000000000001\n",
+    ),
+    (
+        "config: process.noNewPrivileges",
+        |c| c["process"]["noNewPrivileges"] = json!(false),
+        "awk '/^NoNewPrivs/{print $2}' /proc/self/status",
+        "0\n",
+    ),
+    (
+        "config: process.oomScoreAdj",
+        |c| c["process"]["oomScoreAdj"] = json!(77),
+        "cat /proc/self/oom_score_adj",
+        "77\n",
+    ),
+    (
+        "config: process.ioPriority and scheduler",
+        |c| c["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 3}),
+        "awk '{print $41, $19}' /proc/self/stat",
+        "3 3\n",
+    ),
+    (
+        "config: root.readonly",
+        |c| c["root"]["readonly"] = json!(true),
+        "touch /x 2>/dev/null || echo no",
+        "no\n",
+    ),
+    (
+        "config: root.readonly false",
+        |c| c["root"]["readonly"] = json!(false),
+        "touch /x && echo yes",
+        "yes\n",
+    ),
+    ("config: hostname", |c| c["hostname"] = json!("a-name"), "hostname", "a-name\n"),
+    (
+        "config: domainname",
+        |c| c["domainname"] = json!("a.domain"),
+        "cat /proc/sys/kernel/domainname",
+        "a.domain\n",
+    ),
+    (
+        "config: mounts, tmpfs options",
+        |c| {
+            push(
+                c,
+                "/mounts",
+                json!({"destination": "/tmp", "type": "tmpfs", "source": "t", "options": ["size=64k", "noexec"]}),
+            )
+        },
+        "awk '$2==\"/tmp\"{print $1, $4}' /proc/mounts",
+        "t rw,noexec,relatime,size=64k\n",
+    ),
+    (
+        "config: mounts, bind read-only and private",
+        |c| {
+            push(
+                c,
+                "/mounts",
+                json!({"destination": "/data/deep", "source": "/etc", "options": ["rbind", "ro", "rprivate"]}),
+            )
+        },
+        "test -e /data/deep/passwd && awk '$5==\"/data/deep\"{print substr($6,1,2), $7}' /proc/self/mountinfo",
+        "ro -\n",
+    ),
+    (
+        "config-linux: user namespace and id maps",
+        userns,
+        "cat /proc/self/uid_map; stat -c %u /dev/null",
+        "         0     100000      65536\n65534\n",
+    ),
+    (
+        "config-linux: time namespace",
+        |c| {
+            push(c, "/linux/namespaces", json!({"type": "time"}));
+            c["linux"]["timeOffsets"] = json!({"boottime": {"secs": 1_000_000}});
+        },
+        "awk '{print ($1 > 1000000)}' /proc/uptime",
+        "1\n",
+    ),
+    ("config-linux: pid namespace", |_| {}, "echo $$", "1\n"),
+    (
+        "config-linux: network namespace, loopback",
+        |_| {},
+        "awk -F: '/:/{print $1}' /proc/net/dev",
+        "    lo\n",
+    ),
+    ("config-linux: cgroup namespace", |_| {}, "grep ^0: /proc/self/cgroup", "0::/\n"),
+    (
+        "config-linux: devices with mode and owner",
+        |c| c["linux"]["devices"] = json!([{"type": "c", "path": "/dev/x", "major": 1, "minor": 5, "fileMode": 0o640, "uid": 3, "gid": 4}]),
+        "stat -c '%t:%T %a %u %g' /dev/x",
+        "1:5 640 3 4\n",
+    ),
+    (
+        "config-linux: default devices and links",
+        |_| {},
+        "for d in null zero full random urandom tty; do test -c /dev/$d || echo $d; done; for l in fd stdin ptmx; do readlink /dev/$l; done",
+        "/proc/self/fd\n/proc/self/fd/0\npts/ptmx\n",
+    ),
+    (
+        "config-linux: device cgroup",
+        |c| c["linux"]["devices"] = json!([{"type": "c", "path": "/dev/x", "major": 1, "minor": 11}]),
+        "dd if=/dev/zero of=/dev/null count=1 2>/dev/null && echo read; dd if=/dev/x count=1 2>&1 | grep -c 'not permitted'",
+        "read\n1\n",
+    ),
+    (
+        "config-linux: sysctl",
+        |c| c["linux"]["sysctl"] = json!({"kernel.msgmax": "4096", "net.ipv4.ip_forward": "1"}),
+        "cat /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_forward",
+        "4096\n1\n",
+    ),
+    (
+        "config-linux: maskedPaths and readonlyPaths",
+        |_| {},
+        "cat /proc/timer_list; ls /sys/firmware; echo 1 2>/dev/null >/proc/sys/kernel/msgmax || echo no",
+        "no\n",
+    ),
+    (
+        "config-linux: rootfsPropagation",
+        |c| c["linux"]["rootfsPropagation"] = json!("shared"),
+        "awk '$5==\"/\"{print substr($7,1,6)}' /proc/self/mountinfo",
+        "shared\n",
+    ),
+    (
+        "config-linux: personality",
+        |c| c["linux"]["personality"] = json!({"domain": "LINUX32"}),
+        "uname -m",
+        "i686\n",
+    ),
+    (
+        "config-linux: seccomp, errno for one call",
+        |c| {
+            c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+                {"names": ["mkdir", "mkdirat", "no_such_call"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]});
+            c["root"]["readonly"] = json!(false);
+        },
+        "mkdir /tmp/y 2>&1 | grep -c 'No space'; awk '/^Seccomp:/{print $2}' /proc/self/status",
+        "1\n2\n",
+    ),
+    (
+        "config-linux: seccomp, arguments",
+        |c| {
+            c["process"]["noNewPrivileges"] = json!(false);
+            c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+                {"names": ["kill"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28,
+                 "args": [{"index": 1, "value": 0, "op": "SCMP_CMP_EQ"}]}]});
+        },
+        "kill -0 1 2>&1 | grep -c 'No space'; kill -CONT 1 && echo sent",
+        "1\nsent\n",
+    ),
+];
+
+#[test]
+fn each_clause_holds_inside() {
+    if !is_root("each_clause_holds_inside") {
+        return;
+    }
+    let world = World::new();
+    let mut wrong = Vec::new();
+    for (clause, change, script, expect) in ROWS {
+        world.configure(script, change);
+        let said = world.say(&["run", "row"]);
+        if (said.code, said.out.as_str()) != (0, expect) {
+            wrong.push(format!("{clause}: {} {:?} {}", said.code, said.out, said.err));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_makes_no_sense_or_is_not_supported_is_refused_by_name() {
+    if !is_root("what_makes_no_sense_or_is_not_supported_is_refused_by_name") {
+        return;
+    }
+    let world = World::new();
+    let rows: &[(fn(&mut Value), &str)] = &[
+        (|c| c["ociVersion"] = json!("2.0.0"), "ociVersion"),
+        (|c| c["process"]["cwd"] = json!("tmp"), "process.cwd"),
+        (|c| c["process"]["args"] = json!([]), "process.args"),
+        (|c| c["process"]["args"] = json!(["nonesuch"]), "executable file not found in $PATH"),
+        (|c| c["process"]["apparmorProfile"] = json!("x"), "process.apparmorProfile"),
+        (|c| c["process"]["capabilities"]["bounding"] = json!(["CAP_NONE"]), "CAP_NONE"),
+        (|c| push(c, "/linux/namespaces", json!({"type": "pid"})), "duplicated ns"),
+        (|c| c["linux"]["sysctl"] = json!({"kernel.panic": "1"}), "not in a separate kernel namespace"),
+        (|c| c["linux"]["intelRdt"] = json!({}), "linux.intelRdt"),
+        (|c| c["linux"]["namespaces"] = json!([]), "mount namespace"),
+        (
+            |c| push(c, "/mounts", json!({"destination": "/x", "type": "tmpfs", "options": ["remount"]})),
+            "remount",
+        ),
+        (|c| push(c, "/mounts", json!({"destination": "/x/../y", "type": "tmpfs"})), ".."),
+        (|c| c["linux"]["resources"]["memory"] = json!({"limit": 9_000_000, "swap": 1}), "memory.swap"),
+        (|c| c["linux"]["cgroupsPath"] = json!("/../x"), "cgroupsPath"),
+        (
+            |c| c["hooks"] = json!({"createRuntime": [{"path": "/bin/false"}]}),
+            "createRuntime hook /bin/false",
+        ),
+        (|c| c["hooks"] = json!({"poststart": [{"path": "true"}]}), "must be absolute"),
+    ];
+    for (change, expect) in rows {
+        world.configure("true", change);
+        let said = world.say(&["run", "bad"]);
+        assert!(said.code != 0 && said.err.contains(expect), "{expect}: {} {}", said.code, said.err);
+        assert_eq!(world.say(&["list", "-q"]).out, "", "{expect}");
+    }
+    let clash = world.command(&["--systemd-cgroup", "create", "x"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&clash.stderr).contains("--systemd-cgroup is not supported"));
+}
+
+#[test]
+fn kill_and_delete_in_every_state() {
+    if !is_root("kill_and_delete_in_every_state") {
+        return;
+    }
+    let world = World::new();
+    let refused = |words: &[&str], expect: &str| {
+        let said = world.say(words);
+        assert!(said.code == 1 && said.err.contains(expect), "{words:?}: {} {}", said.code, said.err);
+    };
+    for words in [["state", "c"], ["start", "c"], ["kill", "c"], ["delete", "c"], ["pause", "c"]] {
+        refused(&words, "does not exist");
+    }
+    assert_eq!(world.say(&["delete", "--force", "c"]).code, 0);
+    world.configure("trap 'exit 3' TERM; while true; do sleep 0.05; done", |_| {});
+    let pid_file = world.dir().join("pid");
+    let create = ["create", "c", "--bundle", ".", "--pid-file", pid_file.to_str().unwrap()];
+    let said = world.quietly(&create);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert_eq!(world.status("c"), "created");
+    let pid = fs::read_to_string(&pid_file).unwrap();
+    assert!(world.say(&["state", "c"]).out.contains(&format!("\"pid\": {pid}")));
+    refused(&["create", "c"], "already exists");
+    assert_eq!(world.say(&["kill", "c", "TERM"]).code, 0);
+    eventually("a created container ends", || world.status("c") == "stopped");
+    refused(&["kill", "c"], "container not running");
+    refused(&["start", "c"], "has stopped");
+    assert_eq!(world.say(&["delete", "c"]).code, 0);
+
+    assert_eq!(world.quietly(&create).code, 0);
+    assert_eq!(world.say(&["start", "c"]).code, 0);
+    assert_eq!(world.status("c"), "running");
+    refused(&["start", "c"], "already running");
+    refused(&["delete", "c"], "not stopped: running");
+    assert_eq!(world.say(&["exec", "c", "sh", "-c", "exit 9"]).code, 9);
+    assert_eq!(
+        world.say(&["exec", "-e", "A=1", "--cwd", "/tmp", "c", "sh", "-c", "echo $A; pwd"]).out,
+        "1\n/tmp\n"
+    );
+    assert_eq!(world.say(&["pause", "c"]).code, 0);
+    assert_eq!(world.status("c"), "paused");
+    refused(&["exec", "c", "true"], "paused");
+    assert_eq!(world.say(&["resume", "c"]).code, 0);
+    refused(&["resume", "c"], "not paused");
+    assert_eq!(world.say(&["kill", "c", "15"]).code, 0);
+    eventually("it ends", || world.status("c") == "stopped");
+    refused(&["exec", "c", "true"], "stopped");
+    assert_eq!(world.say(&["delete", "c"]).code, 0);
+
+    assert_eq!(world.quietly(&["run", "-d", "c"]).code, 0);
+    assert_eq!(world.say(&["pause", "c"]).code, 0);
+    assert_eq!(world.say(&["delete", "-f", "c"]).code, 0);
+    refused(&["state", "c"], "does not exist");
+}
+
+#[test]
+fn hooks_run_in_the_order_of_the_specification() {
+    if !is_root("hooks_run_in_the_order_of_the_specification") {
+        return;
+    }
+    let world = World::new();
+    let seen = world.dir().join("seen");
+    let points = ["prestart", "createRuntime", "createContainer", "poststart", "poststop"];
+    world.configure("true", |config| {
+        for point in points {
+            let script = format!("echo {point} $(grep -o '\"status\":\"[a-z]*' | cut -d'\"' -f4) >>{}", seen.display());
+            let hook = json!({"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"], "timeout": 20});
+            config["hooks"][point] = json!([hook]);
+        }
+        config["root"]["readonly"] = json!(false);
+        let script = "echo inside >/tmp/hook";
+        config["hooks"]["startContainer"] = json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
+    });
+    let said = world.say(&["run", "h"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let expect = "prestart creating\ncreateRuntime creating\ncreateContainer creating\npoststart running\npoststop stopped\n";
+    assert_eq!(fs::read_to_string(seen).unwrap(), expect);
+    assert_eq!(fs::read_to_string(world.rootfs().join("tmp/hook")).unwrap(), "inside\n");
+}
+
+#[test]
+fn limits_are_in_the_groups_that_the_path_names() {
+    if !is_root("limits_are_in_the_groups_that_the_path_names") {
+        return;
+    }
+    let world = World::new();
+    let name = format!("corral-oci-{}", std::process::id());
+    world.configure("sleep 60", |config| {
+        config["linux"]["cgroupsPath"] = json!(format!("/{name}/c"));
+        config["linux"]["resources"] = json!({"pids": {"limit": 33}});
+    });
+    let said = world.quietly(&["run", "-d", "l"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let homes = ["/sys/fs/cgroup", "/sys/fs/cgroup/pids"];
+    let file =
+        homes.iter().map(|home| Path::new(home).join(&name).join("c/pids.max")).find(|path| path.exists());
+    let file = file.expect("a pids controller");
+    assert_eq!(fs::read_to_string(&file).unwrap(), "33\n");
+    assert_eq!(world.say(&["update", "l", "--pids-limit", "44"]).code, 0);
+    assert_eq!(fs::read_to_string(&file).unwrap(), "44\n");
+    assert!(world.say(&["events", "--stats", "l"]).out.contains("\"type\":\"stats\""));
+    assert_eq!(world.say(&["delete", "-f", "l"]).code, 0);
+    assert!(!file.exists());
+}
+
+/// A link to the binary under the name by which clients call it.
+fn as_runc(world: &World) -> PathBuf {
+    let link = world.dir().join("runc");
+    std::os::unix::fs::symlink(binary(), &link).unwrap();
+    link
+}
+
+fn has(test: &str, program: &str) -> bool {
+    let found = Command::new(program).arg("--version").output().is_ok_and(|said| said.status.success());
+    if !found {
+        println!("SKIP: oci::{test}: {program} is not installed");
+    }
+    found
+}
+
+/// A daemon that ends with the test.
+struct Daemon(std::process::Child);
+
+impl Daemon {
+    fn start(command: &mut Command, log: &Path, socket: &Path) -> Self {
+        let log = fs::File::create(log).unwrap();
+        let child =
+            command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let daemon = Self(child);
+        eventually("the daemon listens", || socket.exists());
+        daemon
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        drop(self.0.wait());
+    }
+}
+
+#[test]
+fn containerd_runs_a_container_on_it() {
+    let test = "containerd_runs_a_container_on_it";
+    if !is_root(test) || !has(test, "containerd") {
+        return;
+    }
+    let world = World::new();
+    let (runc, socket, config) = (as_runc(&world), world.dir().join("c.sock"), world.dir().join("c.toml"));
+    let text = format!(
+        "version = 2\nroot = \"{0}/croot\"\nstate = \"{0}/cstate\"\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n\
+         [grpc]\naddress = \"{0}/c.sock\"\n",
+        world.dir().display()
+    );
+    fs::write(&config, text).unwrap();
+    let _daemon =
+        Daemon::start(Command::new("containerd").arg("-c").arg(&config), &world.dir().join("log"), &socket);
+    let mut ctr = Command::new("ctr");
+    ctr.arg("-a").arg(&socket).args(["run", "--rm", "--runtime", "io.containerd.runc.v2", "--runc-binary"]);
+    ctr.arg(runc).arg("--rootfs").arg(world.rootfs()).args(["one", "sh", "-c", "echo hello; exit 7"]);
+    let said = Said::from(ctr.output().unwrap());
+    assert_eq!((said.code, said.out.as_str()), (7, "hello\n"), "{}", said.err);
+}
+
+#[test]
+fn docker_runs_a_container_on_it() {
+    let test = "docker_runs_a_container_on_it";
+    if !is_root(test) || !has(test, "dockerd") || !has(test, "docker") {
+        return;
+    }
+    let world = World::new();
+    let dir = world.dir().display().to_string();
+    let (socket, text) = (world.dir().join("d.sock"), format!("unix://{dir}/d.sock"));
+    let mut dockerd = Command::new("dockerd");
+    dockerd.args(["--storage-driver", "vfs", "--bridge", "none", "--iptables=false", "-H", &text]);
+    dockerd.args(["--data-root", &format!("{dir}/data"), "--exec-root", &format!("{dir}/exec")]);
+    dockerd.args(["--pidfile", &format!("{dir}/d.pid"), "--add-runtime"]);
+    dockerd.arg(format!("corral={}", as_runc(&world).display()));
+    let _daemon = Daemon::start(&mut dockerd, &world.dir().join("log"), &socket);
+    let docker =
+        |words: &[&str]| Said::from(Command::new("docker").args(["-H", &text]).args(words).output().unwrap());
+    eventually("the daemon answers", || docker(&["version"]).code == 0);
+    let tar = world.dir().join("image.tar");
+    let packed =
+        Command::new("tar").arg("-C").arg(world.rootfs()).arg("-cf").arg(&tar).arg(".").status().unwrap();
+    assert!(packed.success());
+    let said = docker(&["import", tar.to_str().unwrap(), "box"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let run = ["run", "--rm", "--runtime", "corral", "--network", "none", "box"];
+    let said = docker(&[&run[..], &["sh", "-c", "echo hello; exit 7"]].concat());
+    assert_eq!((said.code, said.out.as_str()), (7, "hello\n"), "{}", said.err);
+    let said = docker(&[&run[..], &["nonesuch"]].concat());
+    assert_eq!(said.code, 127, "{}", said.err);
+}
+
+#[test]
+fn podman_runs_a_container_on_it() {
+    let test = "podman_runs_a_container_on_it";
+    if !is_root(test) || !has(test, "podman") || !has(test, "conmon") {
+        return;
+    }
+    let world = World::new();
+    let mut podman = Command::new("podman");
+    podman.arg("--root").arg(world.dir().join("p")).arg("--runroot").arg(world.dir().join("r"));
+    podman.args(["--cgroup-manager", "cgroupfs", "--runtime"]).arg(as_runc(&world));
+    // Its own default of open files is above what some hosts allow.
+    podman.args([
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "--ulimit",
+        "nofile=1024:1024",
+        "--ulimit",
+        "nproc=1024:1024",
+    ]);
+    podman.arg("--rootfs").arg(world.rootfs()).args(["sh", "-c", "echo hello; exit 7"]);
+    let said = Said::from(podman.output().unwrap());
+    assert_eq!((said.code, said.out.as_str()), (7, "hello\n"), "{}", said.err);
+}

@@ -298,13 +298,16 @@ fn each_clause_holds_inside() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// Change, and what the error names.
+type Refusal = (fn(&mut Value), &'static str);
+
 #[test]
 fn what_makes_no_sense_or_is_not_supported_is_refused_by_name() {
     if !is_root("what_makes_no_sense_or_is_not_supported_is_refused_by_name") {
         return;
     }
     let world = World::new();
-    let rows: &[(fn(&mut Value), &str)] = &[
+    let rows: &[Refusal] = &[
         (|c| c["ociVersion"] = json!("2.0.0"), "ociVersion"),
         (|c| c["process"]["cwd"] = json!("tmp"), "process.cwd"),
         (|c| c["process"]["args"] = json!([]), "process.args"),
@@ -416,6 +419,52 @@ fn hooks_run_in_the_order_of_the_specification() {
     let expect = "prestart creating\ncreateRuntime creating\ncreateContainer creating\npoststart running\npoststop stopped\n";
     assert_eq!(fs::read_to_string(seen).unwrap(), expect);
     assert_eq!(fs::read_to_string(world.rootfs().join("tmp/hook")).unwrap(), "inside\n");
+}
+
+#[test]
+fn descriptors_are_kept_as_asked() {
+    if !is_root("descriptors_are_kept_as_asked") {
+        return;
+    }
+    let world = World::new();
+    fs::write(world.dir().join("note"), "kept\n").unwrap();
+    world.configure("cat <&3; ls /proc/self/fd | grep -c '^[4-9]'", |_| {});
+    let script = "exec \"$0\" oci --root state run p --preserve-fds 1 3<note 7</dev/null";
+    let said =
+        Command::new("sh").args(["-c", script]).arg(binary()).current_dir(world.dir()).output().unwrap();
+    let said = Said::from(said);
+    // ls itself has the directory open.
+    assert_eq!(said.out, "kept\n1\n", "{}", said.err);
+    let said = world.say(&["run", "--preserve-fds", "5", "p"]);
+    assert!(said.code == 1 && said.err.contains("is not open"), "{}", said.err);
+}
+
+#[test]
+fn a_create_that_is_killed_leaves_nothing_that_delete_cannot_collect() {
+    if !is_root("a_create_that_is_killed_leaves_nothing_that_delete_cannot_collect") {
+        return;
+    }
+    let world = World::new();
+    let name = format!("corral-oci-killed-{}", std::process::id());
+    world.configure("true", |config| {
+        config["linux"]["cgroupsPath"] = json!(format!("/{name}"));
+        let hook = json!({"path": "/bin/sleep", "args": ["sleep", "1"]});
+        config["hooks"]["createRuntime"] = json!([hook]);
+    });
+    let mut create = world.command(&["create", "k"]).stderr(Stdio::null()).spawn().unwrap();
+    let processes = || world.say(&["ps", "-f", "json", "k"]).out;
+    eventually("it is being created", || {
+        world.say(&["state", "k"]).out.contains("creating")
+            && processes().contains(|c: char| c.is_ascii_digit())
+    });
+    create.kill().unwrap();
+    create.wait().unwrap();
+    eventually("its process has ended", || processes() == "[]\n");
+    assert_eq!(world.status("k"), "stopped");
+    assert_eq!(world.say(&["delete", "k"]).code, 0);
+    assert_eq!(world.say(&["list", "-q"]).out, "");
+    let found = Command::new("find").args(["/sys/fs/cgroup", "-name", &name]).output().unwrap();
+    assert_eq!(Said::from(found).out, "");
 }
 
 #[test]
@@ -548,6 +597,7 @@ fn podman_runs_a_container_on_it() {
     podman.args([
         "run",
         "--rm",
+        "-t",
         "--network",
         "none",
         "--ulimit",
@@ -555,7 +605,8 @@ fn podman_runs_a_container_on_it() {
         "--ulimit",
         "nproc=1024:1024",
     ]);
-    podman.arg("--rootfs").arg(world.rootfs()).args(["sh", "-c", "echo hello; exit 7"]);
+    // The terminal comes back over a console socket.
+    podman.arg("--rootfs").arg(world.rootfs()).args(["sh", "-c", "test -t 1 && echo hello; exit 7"]);
     let said = Said::from(podman.output().unwrap());
-    assert_eq!((said.code, said.out.as_str()), (7, "hello\n"), "{}", said.err);
+    assert_eq!((said.code, said.out.as_str()), (7, "hello\r\n"), "{}", said.err);
 }

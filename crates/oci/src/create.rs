@@ -49,8 +49,7 @@ impl Runtime {
     /// # Errors
     /// [`Error::State`] if it is not just created; what kept the program from running.
     pub fn start(&self, id: &str) -> Result<(), Error> {
-        let container = Container::find(&self.root, id)?;
-        let _lock = state::lock(&container.dir)?;
+        let (container, _lock) = Container::find_locked(&self.root, id)?;
         match container.status()? {
             Status::Created => {}
             Status::Stopped => {
@@ -139,7 +138,8 @@ impl Runtime {
         let Parts { config, bundle, options, dir, home, text } = parts;
         state::write(&home.join("config.json"), text)?;
         let group = bundle::locate(config.linux.cgroups_path.as_deref(), &bundle.id)?;
-        let mut container = Container { dir: home.to_owned(), record: record(config, bundle, dir) };
+        let mut container =
+            Container { dir: home.to_owned(), record: record(config, bundle, dir), locked: true };
         container.record.cgroup2 = group.v2().map(Path::to_owned);
         container.record.cgroup1 = group.v1().to_vec();
         // Before anything is made, so that whoever finds a dead process's record can remove it.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use crate::config::{self, Process};
 use crate::create::{check_preserved, listen_fds};
+use crate::seccomp::NEW_LISTENER;
 use crate::state::{self, Container, Status};
 use crate::{Error, Runtime, console, foreground, plan, process};
 
@@ -65,6 +66,9 @@ impl Runtime {
         let mut bundle = plan::bundle(&config, id, &container.record.bundle)?;
         let mut asked = asked(&config, options)?;
         let further = listen_fds(&mut asked.env)?;
+        if bundle.seccomp.as_ref().is_some_and(|filter| filter.flags & NEW_LISTENER != 0) {
+            return Err(Error::unsupported("exec under SCMP_ACT_NOTIFY", "start the process from inside"));
+        }
         bundle.process = process::of(&asked)?;
         bundle.process.preserve_fds = options.preserve_fds + further;
         if options.console_socket.is_some() && bundle.process.terminal.is_none() {

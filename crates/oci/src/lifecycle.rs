@@ -51,11 +51,10 @@ impl Runtime {
     /// # Errors
     /// [`Error::State`] if it runs; what could not be removed.
     pub fn delete(&self, id: &str, force: bool) -> Result<(), Error> {
-        let container = match Container::find(&self.root, id) {
+        let (container, lock) = match Container::find_locked(&self.root, id) {
             Err(Error::Missing(_)) if force => return self.collect(id),
             found => found?,
         };
-        let lock = state::lock(&container.dir)?;
         let status = container.status()?;
         match status {
             Status::Running | Status::Paused | Status::Creating if !force => {

@@ -26,6 +26,12 @@ pub(crate) fn bundle(config: &Config, id: &str, bundle: &Path) -> Result<Bundle,
     if !rootfs.is_dir() {
         return Err(Error::Invalid(format!("root.path {}: not a directory", rootfs.display())));
     }
+    // Those that run later are checked now.
+    let later = &config.hooks;
+    hooks("prestart", &later.prestart)?;
+    hooks("createRuntime", &later.create_runtime)?;
+    hooks("poststart", &later.poststart)?;
+    hooks("poststop", &later.poststop)?;
     let namespaces = namespaces(linux)?;
     let (uids, gids) = (lines(&linux.uid_mappings), lines(&linux.gid_mappings));
     check_namespaces(config, &namespaces, (&uids, &gids))?;

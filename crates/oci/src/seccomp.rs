@@ -10,7 +10,7 @@ use crate::Error;
 use crate::config::{Arg, Seccomp, Syscall};
 
 /// SECCOMP_FILTER_FLAG_NEW_LISTENER
-const NEW_LISTENER: u64 = 8;
+pub(crate) const NEW_LISTENER: u64 = 8;
 /// The calls by which the listener itself is handed over.
 const OWN_CALLS: [&str; 2] = ["read", "write"];
 

@@ -88,6 +88,8 @@ impl Record {
 pub(crate) struct Container {
     pub(crate) dir: PathBuf,
     pub(crate) record: Record,
+    /// Whether this process has its lock: then nobody is creating it.
+    pub(crate) locked: bool,
 }
 
 /// A name that is safe as a directory's.
@@ -150,7 +152,14 @@ impl Container {
             read => read.map_err(Error::file("read", &path))?,
         };
         let record = serde_json::from_slice(&bytes).map_err(|source| Error::Json { path, source })?;
-        Ok(Self { dir, record })
+        Ok(Self { dir, record, locked: false })
+    }
+
+    /// As [`Self::find`], with its lock, and as it is once that is held.
+    pub(crate) fn find_locked(root: &Path, id: &str) -> Result<(Self, File), Error> {
+        let lock = lock(&Self::find(root, id)?.dir)?;
+        let found = Self::find(root, id)?;
+        Ok((Self { locked: true, ..found }, lock))
     }
 
     pub(crate) fn save(&self) -> Result<(), Error> {
@@ -175,8 +184,9 @@ impl Container {
     pub(crate) fn status(&self) -> Result<Status, Error> {
         let Some(process) = self.record.process else {
             let path = self.dir.join("lock");
-            let held = File::open(&path)
-                .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_err());
+            let held = !self.locked
+                && File::open(&path)
+                    .is_ok_and(|file| flock(&file, FlockOperation::NonBlockingLockShared).is_err());
             return Ok(if held { Status::Creating } else { Status::Stopped });
         };
         if !is_alive(&process)? {

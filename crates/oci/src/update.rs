@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use corral_runtime::bundle;
 
 use crate::config::{Pids, Resources};
-use crate::state::{self, Container, Status};
+use crate::state::{Container, Status};
 use crate::{Error, Runtime, resources};
 
 /// What `update` is told; none leaves a limit as it is.
@@ -42,8 +42,7 @@ impl Runtime {
     /// # Errors
     /// [`Error::State`] if the container has stopped; what the host cannot enforce.
     pub fn update(&self, id: &str, limits: &Limits) -> Result<(), Error> {
-        let container = Container::find(&self.root, id)?;
-        let _lock = state::lock(&container.dir)?;
+        let (container, _lock) = Container::find_locked(&self.root, id)?;
         if container.status()? == Status::Stopped {
             return Err(Error::State("container not running".to_owned()));
         }

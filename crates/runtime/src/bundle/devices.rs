@@ -68,7 +68,7 @@ fn node(tree: Tree<'_>, device: &Device) -> Result<(), Errno> {
     let dir = match tree.find(parent) {
         Ok(dir) => dir,
         Err(_) => {
-            let parent = AbsPath::new(&format!("/{}", parent.display())).map_err(|_| Errno::INVAL)?;
+            let parent = AbsPath::new(format!("/{}", parent.display())).map_err(|_| Errno::INVAL)?;
             tree.find_or_make(&parent, Point::Directory).map_err(|_| Errno::NOENT)?.fd
         }
     };

@@ -242,10 +242,12 @@ mod tests {
         }
     }
 
+    type Meaning = fn(u64, u64) -> bool;
+
     #[test]
     fn comparisons_are_of_all_64_bits() {
         let values = [0, 1, 7, 0xffff_ffff, 0x1_0000_0000, 0x1_0000_0001, 0x7_0000_0000, u64::MAX];
-        let ops: [(Op, fn(u64, u64) -> bool); 7] = [
+        let ops: [(Op, Meaning); 7] = [
             (Op::Equal, |a, b| a == b),
             (Op::NotEqual, |a, b| a != b),
             (Op::Less, |a, b| a < b),

@@ -200,6 +200,19 @@ const ROWS: &[Row] = &[
         "         0     100000      65536\n65534\n",
     ),
     (
+        "config: mounts, idmap",
+        |c| {
+            userns(c);
+            push(
+                c,
+                "/mounts",
+                json!({"destination": "/tmp", "source": "/etc", "options": ["bind", "idmap"]}),
+            );
+        },
+        "stat -c %u /tmp/passwd",
+        "0\n",
+    ),
+    (
         "config-linux: time namespace",
         |c| {
             push(c, "/linux/namespaces", json!({"type": "time"}));

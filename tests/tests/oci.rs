@@ -488,14 +488,14 @@ fn limits_are_in_the_groups_that_the_path_names() {
     let world = World::new();
     let name = format!("corral-oci-{}", std::process::id());
     world.configure("sleep 60", |config| {
-        config["linux"]["cgroupsPath"] = json!(format!("/{name}/c"));
+        config["linux"]["cgroupsPath"] = json!(format!("/{name}"));
         config["linux"]["resources"] = json!({"pids": {"limit": 33}});
     });
     let said = world.quietly(&["run", "-d", "l"]);
     assert_eq!(said.code, 0, "{}", said.err);
     let homes = ["/sys/fs/cgroup", "/sys/fs/cgroup/pids"];
     let file =
-        homes.iter().map(|home| Path::new(home).join(&name).join("c/pids.max")).find(|path| path.exists());
+        homes.iter().map(|home| Path::new(home).join(&name).join("pids.max")).find(|path| path.exists());
     let file = file.expect("a pids controller");
     assert_eq!(fs::read_to_string(&file).unwrap(), "33\n");
     assert_eq!(world.say(&["update", "l", "--pids-limit", "44"]).code, 0);

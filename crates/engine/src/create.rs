@@ -73,13 +73,7 @@ impl Engine {
         self.glance()?;
         // Nothing of the image may be collected between our look at it and our record of using it.
         let _lease = self.store().lease()?;
-        if image.config.architecture != host::architecture() {
-            return Err(Error::Architecture {
-                image: image_name.to_owned(),
-                found: image.config.architecture.clone(),
-                host: host::architecture(),
-            });
-        }
+        check_architecture(image, image_name)?;
         let profile = self.profile(image, spec.profile)?;
         let mut half = self.begin()?;
         let id = half.id.clone();
@@ -219,6 +213,15 @@ impl Drop for Half<'_> {
         let life = layout.life(&self.id);
         drop(layout.remove_container(lock, &self.id, life, None));
     }
+}
+
+/// Nothing of another processor's could be executed.
+fn check_architecture(image: &Image, name: &str) -> Result<(), Error> {
+    let (found, host) = (&image.config.architecture, host::architecture());
+    if found == host {
+        return Ok(());
+    }
+    Err(Error::Architecture { image: name.to_owned(), found: found.clone(), host })
 }
 
 /// A directory of ours; one that is there stays as it is.

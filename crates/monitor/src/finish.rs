@@ -24,8 +24,8 @@ use crate::events::Events;
 use crate::log::Stream;
 use crate::peer::{Peer, Role};
 use crate::protocol::{ToClient, ToMonitor};
-use crate::records::{Directory, Durability, now_ns};
-use crate::supervise::{Clients, Supervisor, timespec};
+use crate::records::{Directory, Durability, now_ns, timespec};
+use crate::supervise::{Clients, Supervisor};
 use crate::{After, EXIT, Error, NOTES};
 
 /// How long the last output is waited for. All processes of the container are dead by then; only who got a pipe

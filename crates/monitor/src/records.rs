@@ -4,9 +4,10 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use corral_spec::record::{GENERATION, Launch};
+use rustix::event::Timespec;
 use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 
@@ -100,6 +101,11 @@ impl Directory {
 /// Nanoseconds since the epoch.
 pub fn now_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64)
+}
+
+/// For poll(2), rounded up so that it does not wake before its time.
+pub fn timespec(duration: Duration) -> Timespec {
+    Timespec { tv_sec: duration.as_secs() as i64, tv_nsec: i64::from(duration.subsec_nanos()) as _ }
 }
 
 /// Whether a descriptor belongs to a caller whom the socket admits: the same user, or root.

@@ -19,8 +19,8 @@ use rustix::fs::AtFlags;
 use crate::finish::{Ended, Ending, Place, see_off, tell};
 use crate::peer::{Peer, Role};
 use crate::protocol::{ToClient, ToMonitor};
-use crate::records::{Directory, Durability};
-use crate::supervise::{Clients, timespec};
+use crate::records::{Directory, Durability, timespec};
+use crate::supervise::Clients;
 use crate::{EXIT, NOTES, STATUS, STOPPED};
 
 /// The first wait; each one that follows is twice as long.

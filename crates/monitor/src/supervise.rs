@@ -25,7 +25,7 @@ use corral_journal::Action;
 use corral_runtime::Running;
 use corral_spec::Signal;
 use corral_spec::record::Status;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use crate::Error;
@@ -35,7 +35,7 @@ use crate::health::Checks;
 use crate::log::{Sink, Stream};
 use crate::peer::{Peer, Role};
 use crate::protocol::{ToClient, ToMonitor};
-use crate::records::{Directory, Durability, now_ns};
+use crate::records::{Directory, Durability, now_ns, timespec};
 use crate::streams::Streams;
 
 /// How long nothing happens before a monitor counts as idle, and gives up what it can have again.
@@ -369,9 +369,4 @@ fn rest(fds: &mut [PollFd<'_>]) -> Result<usize, Errno> {
     // Without /proc the monitor stays as large as it is.
     let _ = corral_runtime::memory::give_back_program();
     poll(fds, None)
-}
-
-/// For poll(2), rounded up so that it does not wake before its time.
-pub fn timespec(duration: std::time::Duration) -> Timespec {
-    Timespec { tv_sec: duration.as_secs() as i64, tv_nsec: i64::from(duration.subsec_nanos()) as _ }
 }

@@ -102,7 +102,7 @@ impl Journald {
             || rustix::io::retry_on_intr(|| rustix::net::send(&*socket, datagram, SendFlags::NOSIGNAL));
         match send() {
             Err(Errno::AGAIN) => {
-                let timeout = crate::supervise::timespec(PATIENCE);
+                let timeout = crate::records::timespec(PATIENCE);
                 poll(&mut [PollFd::new(&*socket, PollFlags::OUT)], Some(&timeout))?;
                 send().map(drop)
             }

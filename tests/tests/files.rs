@@ -332,6 +332,27 @@ fn a_commit_is_the_image_and_the_changes() {
 }
 
 #[test]
+fn what_the_engine_put_there_is_not_replaced() {
+    let corral = Corral::new();
+    corral.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
+    fs::write(corral.dir().join("file"), "x").expect("source");
+    for (target, part) in [
+        ("box:/dev/null", "a device or a socket is there"),
+        ("box:/etc/hosts", "something is mounted there"),
+        ("box:/proc/sys/kernel/hostname", "read-only"),
+    ] {
+        let said = corral.say(&["cp", "file", target]);
+        assert!(said.code == 1 && said.err.contains(part), "{said:?}");
+    }
+    let said = corral.say(&["cp", "box:/dev/null", "copied"]);
+    assert!(said.code == 1 && said.err.contains("devices are not copied"), "{said:?}");
+    assert_eq!(
+        corral.ok(&["exec", "box", "sh", "-c", "echo x > /dev/null; stat -c %F /dev/null"]),
+        "character special file\n"
+    );
+}
+
+#[test]
 fn copies_into_one_container_take_turns() {
     let corral = Corral::new();
     corral.ok(&["create", "--name", "box", "busybox", "true"]);

@@ -145,8 +145,11 @@ impl TreeWriter {
     ) -> Result<T, Error> {
         for _ in 0..PATIENCE {
             match make(dir, name) {
-                Err(Errno::EXIST) => match unlinkat(dir, name, AtFlags::empty()) {
+                Err(Errno::EXIST) => match unlink(dir, name) {
                     Ok(()) | Err(Errno::NOENT) => {}
+                    Err(Errno::NODEV) => {
+                        return Err(Error::place(path, "a device or a socket is there: it is not replaced"));
+                    }
                     Err(Errno::ISDIR) => {
                         return Err(Error::place(path, "cannot overwrite a directory with a non-directory"));
                     }
@@ -250,6 +253,14 @@ impl Sink for TreeWriter {
                 Err(Error::place(path, "a deletion mark, which means something in layers only"))
             }
         }
+    }
+}
+
+/// Makes room for a file; ENODEV for what no copy could bring back.
+fn unlink(dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
+    match kind_of(dir, name)? {
+        FileType::CharacterDevice | FileType::BlockDevice | FileType::Socket => Err(Errno::NODEV),
+        _ => unlinkat(dir, name, AtFlags::empty()),
     }
 }
 

@@ -76,6 +76,28 @@ fn a_life_is_recorded_as_docker_records_it() {
     assert_eq!(corral.say(&["events", "--since", "nonsense"]).code, 1);
 }
 
+/// What is done to a container's files and its description stands there too, and later runs go by the new name.
+#[test]
+fn acts_on_a_container_are_recorded() {
+    let corral = Corral::new();
+    corral.ok(&["create", "--name", "old", "busybox", "true"]);
+    corral.ok(&["rename", "old", "new"]);
+    corral.ok(&["update", "-m", "64m", "new"]);
+    corral.ok(&["cp", "new:/etc/hosts", "hosts"]);
+    corral.ok(&["cp", "hosts", "new:/tmp"]);
+    corral.ok(&["commit", "new", "made"]);
+    corral.ok(&["export", "-o", "all.tar", "new"]);
+    corral.ok(&["start", "-a", "new"]);
+    let found = events(&corral, &["container=new"]);
+    let acts =
+        ["rename", "update", "archive-path", "extract-to-dir", "commit", "export", "attach", "start", "die"];
+    assert_eq!(found, acts.map(|word| format!("container {word}")));
+    let template = "{{.Actor.Attributes.oldName}} {{.From}}";
+    let words = ["events", "--since", "1h", "--until", "0s", "-f", "event=rename", "--format", template];
+    assert_eq!(corral.ok(&words), "/old busybox\n");
+    assert_eq!(corral.say(&["events", "--format", "{{"]).code, 64);
+}
+
 #[test]
 fn events_follows_without_a_daemon() {
     let corral = Corral::new();

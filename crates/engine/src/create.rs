@@ -33,8 +33,19 @@ pub struct Wanted<'a> {
     pub spec: ContainerSpec,
     /// Passing only if it is started at once and removed at its end.
     pub life: Life,
-    /// Whether the caller starts it and watches its streams, which is recorded.
-    pub attached: bool,
+    /// Who watches its streams from its start, which is recorded.
+    pub watch: Watch,
+}
+
+/// Who watches a new container's streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// Nobody from its start.
+    Nobody,
+    /// The caller, by its monitor.
+    Caller,
+    /// The caller, who is its monitor, and records its making with its start.
+    Monitor,
 }
 
 /// A passwd or group file larger than this many bytes is taken as an attack.
@@ -68,7 +79,7 @@ impl Engine {
 
     /// As [`Engine::create`], with mounts of the engine's own after those that the user asked for.
     pub(crate) fn create_with(&self, wanted: Wanted<'_>, extra: Vec<Mount>) -> Result<Prepared, Error> {
-        let Wanted { image, image_name, mut spec, life, attached } = wanted;
+        let Wanted { image, image_name, mut spec, life, watch } = wanted;
         device::number_block_devices(&mut spec)?;
         self.glance()?;
         // Nothing of the image may be collected between our look at it and our record of using it.
@@ -124,7 +135,7 @@ impl Engine {
         let records_dir = self.layout().records(&record.id, life);
         write_record(&records_dir.join("launch.json"), &launch, false)?;
         // What cannot be recorded does not come to be.
-        self.record_created(&launch, attached)?;
+        self.record_created(&launch, watch)?;
         write_record(&records_dir.join("container.json"), &record, life == Life::Lasting)?;
         Ok(Prepared { lock: half.finish()?, record, launch, life })
     }

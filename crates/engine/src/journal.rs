@@ -8,7 +8,7 @@ use corral_spec::record::{Journaled, JournaledVolume, Launch};
 use corral_spec::{ContainerId, ContainerSpec, MountSource, Signal};
 use corral_state::ContainerRecord;
 
-use crate::{Engine, Error};
+use crate::{Engine, Error, Watch};
 
 /// A process in a container whose end is still to be recorded.
 #[derive(Clone, Debug)]
@@ -31,13 +31,17 @@ impl Engine {
     }
 
     /// Records that a container comes to be, and that its maker is about to watch it.
-    pub(crate) fn record_created(&self, launch: &Launch, attached: bool) -> Result<(), Error> {
+    pub(crate) fn record_created(&self, launch: &Launch, watch: Watch) -> Result<(), Error> {
+        let actions: &[Action] = match watch {
+            Watch::Nobody => &[Action::Create],
+            Watch::Caller => &[Action::Create, Action::Attach],
+            Watch::Monitor => return Ok(()),
+        };
         let event = |action: &Action| {
             let known = launch.journal.iter().flat_map(|known| &known.attributes);
             Event::new(*action, launch.id.as_str()).with_all(known)
         };
-        let actions = [Action::Create, Action::Attach];
-        let events: Vec<_> = actions[..1 + usize::from(attached)].iter().map(event).collect();
+        let events: Vec<_> = actions.iter().map(event).collect();
         self.record_work(&events)
     }
 

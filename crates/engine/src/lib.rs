@@ -70,7 +70,7 @@ use corral_state::Layout;
 pub use collect::Collected;
 pub use commit::CommitRequest;
 pub use copy::CopyOptions;
-pub use create::{Prepared, Wanted};
+pub use create::{Prepared, Wanted, Watch};
 pub use error::Error;
 pub use exec::ExecRequest;
 pub use host::architecture;

@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use corral_journal::Action;
+use corral_journal::{Action, Event, Grade};
 use corral_spec::ContainerId;
 use corral_state::{ContainerLock, ContainerRecord, Life, TreeSize, tree_size};
 
@@ -67,21 +67,43 @@ impl Engine {
         [self.layout.container(id), self.layout.run(id)]
     }
 
-    /// Takes away a container that this command has made and run itself, and that has ended.
+    /// Takes away a container that this command has made and run itself, and that has ended; `ended` is what there is
+    /// to record of that.
     ///
     /// # Errors
     /// When the disk fails; the next command goes on from there.
-    pub fn discard_own(&self, prepared: Prepared) -> Result<(), Error> {
+    pub fn discard_own(&self, prepared: Prepared, mut ended: Vec<Event>) -> Result<(), Error> {
         let Prepared { record, lock, life, .. } = prepared;
-        self.take_away((lock, life), &record.id, Some(&record), true)
+        let removed = self.erase((lock, life), &record.id, Some(&record), true);
+        if removed.is_ok() {
+            ended.push(of_container(Action::Destroy, &record));
+        }
+        let recorded = self.journal().append(Grade::End, &ended);
+        removed?;
+        Ok(recorded?)
     }
 
     fn exists(&self, id: &ContainerId) -> bool {
         self.layout.container(id).exists() || self.layout.run(id).exists()
     }
 
-    /// Removes a container, and records it if there was one. Volumes first: killed in between, the container is still there and is removed again.
+    /// Removes a container, and records it if there was one.
     pub(crate) fn take_away(
+        &self,
+        held: (ContainerLock, Life),
+        id: &ContainerId,
+        record: Option<&ContainerRecord>,
+        volumes: bool,
+    ) -> Result<(), Error> {
+        self.erase(held, id, record, volumes)?;
+        match record {
+            Some(record) => self.record_end(of_container(Action::Destroy, record)),
+            None => Ok(()),
+        }
+    }
+
+    /// Volumes first: killed in between, the container is still there and is removed again.
+    fn erase(
         &self,
         (lock, life): (ContainerLock, Life),
         id: &ContainerId,
@@ -91,10 +113,6 @@ impl Engine {
         if let Some(record) = record.filter(|_| volumes) {
             self.remove_unused_volumes(&anonymous_volumes(&record.spec), id.as_str())?;
         }
-        self.layout.remove_container(lock, id, life, record)?;
-        match record {
-            Some(record) => self.record_end(of_container(Action::Destroy, record)),
-            None => Ok(()),
-        }
+        Ok(self.layout.remove_container(lock, id, life, record)?)
     }
 }

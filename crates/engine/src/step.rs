@@ -11,7 +11,7 @@ use corral_state::{Life, write_record};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::{Engine, Error, Wanted, host};
+use crate::{Engine, Error, Wanted, Watch, host};
 
 /// What a step may print before the rest is dropped.
 const OUTPUT_LIMIT: u64 = 16 << 20;
@@ -78,12 +78,12 @@ impl Engine {
                 image_name: "step",
                 spec: spec(step)?,
                 life: Life::Passing,
-                attached: false,
+                watch: Watch::Nobody,
             },
             mounts(step)?,
         )?;
         let outcome = self.run_here(&prepared.launch);
-        let discarded = self.discard_own(prepared);
+        let discarded = self.discard_own(prepared, Vec::new());
         let outcome = outcome?;
         discarded?;
         Ok(outcome)

@@ -58,7 +58,7 @@ pub(crate) struct Body<'a> {
 }
 
 /// A record as it was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
     /// The lane it stands in.
     pub lane: u32,

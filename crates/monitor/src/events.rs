@@ -9,24 +9,40 @@ use corral_spec::{ContainerId, HealthState};
 pub struct Events {
     id: ContainerId,
     known: Option<Journaled>,
+    /// What comes before the start and is recorded with it.
+    before: Vec<Action>,
 }
 
 impl Events {
     pub fn of(launch: &Launch) -> Self {
-        Self { id: launch.id.clone(), known: launch.journal.clone() }
+        Self { id: launch.id.clone(), known: launch.journal.clone(), before: Vec::new() }
+    }
+
+    /// Of a container that the same command has made, and watches: that is recorded with its start.
+    pub fn of_own(launch: &Launch) -> Self {
+        Self { before: vec![Action::Create, Action::Attach], ..Self::of(launch) }
     }
 
     /// Its program runs.
-    pub fn started(&self) -> Result<(), Error> {
+    pub fn started(&mut self) -> Result<(), Error> {
         let Some(known) = &self.known else { return Ok(()) };
         let mounted = known.volumes.iter().map(|volume| self.of_volume(Action::VolumeMount, volume));
-        let events: Vec<_> = mounted.chain([self.event(Action::Start)]).collect();
-        journal(known).append(Grade::Work, &events)
+        let events: Vec<_> =
+            self.unsaid().into_iter().chain(mounted).chain([self.event(Action::Start)]).collect();
+        journal(known).append(Grade::Work, &events)?;
+        self.before.clear();
+        Ok(())
     }
 
     /// Its first process ended, or never ran.
     pub fn died(&self, exit: &Exit) -> Result<(), Error> {
         let Some(known) = &self.known else { return Ok(()) };
+        journal(known).append(Grade::End, &self.death(exit))
+    }
+
+    /// What there is to record of that.
+    pub fn death(&self, exit: &Exit) -> Vec<Event> {
+        let Some(known) = &self.known else { return Vec::new() };
         let ran = exit.started_ns > 0;
         let seconds = if ran { exit.finished_ns.saturating_sub(exit.started_ns) / 1_000_000_000 } else { 0 };
         let mut die = self
@@ -39,8 +55,12 @@ impl Events {
         let oom = exit.oom_killed.then(|| self.event(Action::Oom));
         let unmounted = known.volumes.iter().filter(|_| ran);
         let unmounted = unmounted.map(|volume| self.of_volume(Action::VolumeUnmount, volume));
-        let events: Vec<_> = oom.into_iter().chain([die]).chain(unmounted).collect();
-        journal(known).append(Grade::End, &events)
+        self.unsaid().into_iter().chain(oom).chain([die]).chain(unmounted).collect()
+    }
+
+    /// What has not been recorded yet.
+    pub fn unsaid(&self) -> Vec<Event> {
+        self.before.iter().map(|action| self.event(*action)).collect()
     }
 
     /// Something is about to be done.

@@ -7,7 +7,8 @@
 
 use std::path::Path;
 
-use corral_spec::record::Launch;
+use corral_journal::Event;
+use corral_spec::record::{Exit, Launch};
 use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
@@ -31,12 +32,32 @@ pub struct Here<'a> {
     pub run_dir: &'a Path,
 }
 
+/// How it ended.
+#[derive(Debug)]
+pub struct End {
+    /// What the caller says of it. What keeps a container from being watched is an error, and has ended it; one that did
+    /// not start is an outcome.
+    pub outcome: Result<Outcome, Error>,
+    /// What of it is to be recorded yet: with its removal, in one append.
+    pub events: Vec<Event>,
+}
+
 /// Runs the container until its end, or until our reader is gone, which ends it. The caller has one thread, holds
 /// the container's lock, and removes the container afterwards.
-///
-/// # Errors
-/// What keeps a container from being watched; it has ended then. One that did not start is an [`Outcome`].
-pub fn run_here(here: Here<'_>, options: &AttachOptions) -> Result<Outcome, Error> {
+pub fn run_here(here: Here<'_>, options: &AttachOptions) -> End {
+    let mut events = Events::of_own(here.launch);
+    let mut exit = None;
+    let outcome = run(here, options, &mut events, &mut exit);
+    let events = exit.map_or_else(|| events.unsaid(), |exit| events.death(&exit));
+    End { outcome, events }
+}
+
+fn run(
+    here: Here<'_>,
+    options: &AttachOptions,
+    events: &mut Events,
+    exit: &mut Option<Exit>,
+) -> Result<Outcome, Error> {
     let Here { launch, data_dir, run_dir } = here;
     // What is made for the container does not depend on the caller's.
     let umask = rustix::process::umask(Mode::WGRP | Mode::WOTH);
@@ -45,17 +66,15 @@ pub fn run_here(here: Here<'_>, options: &AttachOptions) -> Result<Outcome, Erro
         .map_err(|errno| Error::Setup { act: "make a socket pair", source: errno.into() })?;
     let mut client = Client::from_fd(ours);
     let mut pump = Pump::new(&mut client, options)?;
-    let events = Events::of(launch);
     let stdin = launch.process.stdin || launch.process.tty;
     let first = Peer::new(0, theirs, Role::Foreground, stdin);
     let begun = enter::listen(&run_dir.path, &run_dir.fd)
-        .and_then(|listener| Ok((begin(&run_dir, launch, &events, 0)?, Clients::new(listener, Some(first)))));
+        .and_then(|listener| Ok((begin(&run_dir, launch, events, 0)?, Clients::new(listener, Some(first)))));
     let (mut begun, clients) = match begun {
         Ok(begun) => begun,
         Err(error) => {
-            let exit = finish::never_ran(&error);
-            finish::record_end(&events, &exit, &run_dir);
-            return Ok(Outcome::Failed { code: exit.code, message: exit.error });
+            let Exit { code, error: message, .. } = exit.insert(finish::never_ran(&error)).clone();
+            return Ok(Outcome::Failed { code, message });
         }
     };
     let log = log::Sink::new(data_dir, launch);
@@ -67,7 +86,7 @@ pub fn run_here(here: Here<'_>, options: &AttachOptions) -> Result<Outcome, Erro
         supervisor.kill();
     }
     let ended = finish::end(supervisor);
-    finish::record_end(&events, &ended.exit, &ended.run_dir);
+    *exit = Some(ended.exit.clone());
     rustix::process::umask(umask);
     match served {
         Ok(None) => finish::tell_the_end(ended, &mut pump),

@@ -49,7 +49,7 @@ use corral_spec::ContainerId;
 use corral_spec::record::{GENERATION, Launch, Status};
 
 pub use error::Error;
-pub use here::{Here, run_here};
+pub use here::{End, Here, run_here};
 
 use events::Events;
 use finish::{Ending, Place};
@@ -139,10 +139,10 @@ fn lives(
     mut launch: Launch,
     (mut clients, mut run_dir): (Clients, Directory),
 ) -> After {
-    let ending = Ending::of(&launch);
+    let mut ending = Ending::of(&launch);
     let mut backoff = restart::Backoff::default();
     loop {
-        let mut begun = match begin(&run_dir, &launch, &ending.events, backoff.restarts) {
+        let mut begun = match begin(&run_dir, &launch, &mut ending.events, backoff.restarts) {
             Ok(begun) => begun,
             Err(error) => return finish::fail(place, run_dir, clients.peers, &ending, &error),
         };
@@ -199,7 +199,7 @@ impl Begun {
     }
 }
 
-fn begin(run_dir: &Directory, launch: &Launch, events: &Events, restarts: u32) -> Result<Begun, Error> {
+fn begin(run_dir: &Directory, launch: &Launch, events: &mut Events, restarts: u32) -> Result<Begun, Error> {
     let monitor = corral_runtime::process_name(rustix::process::getpid().as_raw_nonzero().get())?;
     let (io, mut streams) = streams::open(launch)?;
     let mut created = corral_runtime::create(launch, io)?;

@@ -41,8 +41,8 @@ pub(super) enum Kind {
 /// The keys under which Docker's documents have a map, and what such a map answers for a key that it lacks.
 fn map_below(key: &str) -> Option<Value> {
     match key {
-        "Labels" | "Annotations" | "Sysctls" | "StorageOpt" | "Options" | "Tmpfs" | "DriverOpts"
-        | "Details" => Some(Value::from("")),
+        "Labels" | "Attributes" | "Annotations" | "Sysctls" | "StorageOpt" | "Options" | "Tmpfs"
+        | "DriverOpts" | "Details" => Some(Value::from("")),
         "Ports" | "PortBindings" => Some(Value::List(Rc::new([]))),
         "Networks" | "Runtimes" => Some(Value::Nil),
         "Volumes" | "ExposedPorts" => Some(Value::object(Kind::Struct, Vec::new())),

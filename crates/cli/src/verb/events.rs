@@ -60,8 +60,10 @@ impl Shape {
             "" => Ok(Self::Text),
             "json" | "{{json .}}" => Ok(Self::Json),
             text => Template::of_documents("", text)
+                // What asks for what no event has is known before there is one.
+                .and_then(|template| template.execute(&document(&Record::default())).map(|_| template))
                 .map(Self::Template)
-                .map_err(|error| Failure::with_code(64, format!("template parsing error: {error}"))),
+                .map_err(|error| Failure::with_code(64, format!("Error parsing format: {error}"))),
         }
     }
 
@@ -69,27 +71,23 @@ impl Shape {
         match self {
             Self::Text => Ok(text(record)),
             Self::Json => Ok(message(record)),
-            Self::Template(template) => {
-                let document = Value::document("events.Message", &fields(record), to_terminal());
-                template
-                    .execute(&document)
-                    .map_err(|error| Failure::new(format!("template parsing error: {error}")))
-            }
+            Self::Template(template) => template.execute(&document(record)).map_err(Failure::new),
         }
     }
 }
 
 /// Docker's `events.Message` by the names of its fields, which are not those of its JSON.
-fn fields(record: &Record) -> serde_json::Value {
+fn document(record: &Record) -> Value {
     let old = |value| if matches!(record.kind.as_str(), "container" | "image") { value } else { "" };
     let from = record.attributes.get("image").map_or("", String::as_str);
-    serde_json::json!({
+    let fields = serde_json::json!({
         "Status": old(&record.action), "ID": old(&record.id),
         "From": if record.kind == "container" { from } else { "" },
         "Type": record.kind, "Action": record.action,
         "Actor": { "ID": record.id, "Attributes": record.attributes },
         "Scope": "local", "Time": record.time_ns / 1_000_000_000, "TimeNano": record.time_ns,
-    })
+    });
+    Value::document("*events.Message", &fields, to_terminal())
 }
 
 /// Prints each record that has a line, as they come; answers 1 if a part of the journal did not verify.

@@ -1,10 +1,10 @@
 use std::path::{Path, PathBuf};
 
-use corral_engine::{Engine, Prepared, Started, Wanted};
+use corral_engine::{Engine, Prepared, Started, Wanted, Watch};
 use corral_image::Image;
-use corral_monitor::Here;
 use corral_monitor::client::{AttachOptions, Beginning, Client, DetachKeys, Outcome, attach_terminal};
-use corral_spec::ContainerId;
+use corral_monitor::{End, Here};
+use corral_spec::{ContainerId, ContainerSpec, UserNamespace};
 use corral_state::Life;
 use rustix::stdio::stdin;
 
@@ -48,17 +48,21 @@ fn try_run(globals: &Globals, flags: &RunFlags) -> Result<u8, Failure> {
     };
     let engine = globals.engine()?;
     let (image, name) = image(&engine, flags)?;
-    let remove = spec.remove;
+    let (remove, stays) = (spec.remove, stays(flags, &spec));
     let cid = flags.settings().take_cidfile()?;
     let prepared = engine.create(Wanted {
         image: &image,
         image_name: &name,
         spec,
         life: if remove { Life::Passing } else { Life::Lasting },
-        attached: !flags.detach,
+        watch: match (stays, flags.detach) {
+            (true, _) => Watch::Monitor,
+            (false, true) => Watch::Nobody,
+            (false, false) => Watch::Caller,
+        },
     })?;
     cid.map_or(Ok(()), |cid| cid.write(&prepared.record.id))?;
-    if stays(flags, &prepared) {
+    if stays {
         return run_here(&engine, prepared, &options);
     }
     let started = engine.start_prepared(prepared)?;
@@ -74,16 +78,16 @@ fn try_run(globals: &Globals, flags: &RunFlags) -> Result<u8, Failure> {
 /// Whether this command is the monitor of its container, and not only a client of one: nobody can detach from the
 /// container, and it would be gone with its end anyway. Without a user namespace of its own, a container could
 /// write to the program of its monitor, which is a sealed copy then (CVE-2019-5736).
-fn stays(flags: &RunFlags, prepared: &Prepared) -> bool {
+fn stays(flags: &RunFlags, spec: &ContainerSpec) -> bool {
     let nobody_detaches = !flags.detach && !flags.tty && flags.sig_proxy;
-    flags.rm && nobody_detaches && prepared.launch.ids.is_some()
+    flags.rm && nobody_detaches && spec.userns == UserNamespace::Private
 }
 
 fn run_here(engine: &Engine, prepared: Prepared, options: &AttachOptions) -> Result<u8, Failure> {
     let [data_dir, run_dir] = engine.places(&prepared);
     let here = Here { launch: &prepared.launch, data_dir: &data_dir, run_dir: &run_dir };
-    let outcome = corral_monitor::run_here(here, options);
-    engine.discard_own(prepared)?;
+    let End { outcome, events } = corral_monitor::run_here(here, options);
+    engine.discard_own(prepared, events)?;
     answer(outcome?)
 }
 
@@ -137,7 +141,7 @@ pub(super) fn create(globals: &Globals, words: Words) -> Result<u8, Failure> {
             image_name: &name,
             spec,
             life: Life::Lasting,
-            attached: false,
+            watch: Watch::Nobody,
         })?)?;
         cid.map_or(Ok(()), |cid| cid.write(&id))?;
         output::print(&format!("{id}\n"))?;

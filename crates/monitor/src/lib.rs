@@ -18,10 +18,10 @@
 //! it appends to. A monitor that dies takes the container along (the runtime's parent-death signal); what it
 //! leaves is a free lock and no `exit.json`, which the next command collects.
 //!
-//! It is synchronous and single-threaded, as a container's parent must be, starts no program and opens no network
-//! connection. It records the container's events in the journal. It does not decide anything about the container:
-//! that is done in the launch. It does not remove the container: it ends as [`After::Reap`], and its caller becomes
-//! `corral __reap`.
+//! It is synchronous and single-threaded, as a container's parent must be, starts no program but the container's (its
+//! first one, again after an end if the launch says so, and health checks), and opens no network connection. It records
+//! the container's events in the journal. It does not decide anything about the container: that is done in the launch.
+//! It does not remove the container: it ends as [`After::Reap`], and its caller becomes `corral __reap`.
 #![forbid(unsafe_code)]
 
 pub mod client;

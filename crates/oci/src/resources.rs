@@ -218,20 +218,13 @@ pub(crate) fn devices(rules: &[DeviceCgroup]) -> Result<Vec<DeviceAct>, Error> {
         return Ok(Vec::new());
     }
     let mut acts = rules.iter().map(device).collect::<Result<Vec<_>, _>>()?;
-    const OWN: [(u32, Option<u32>); 9] = [
-        (1, Some(3)),
-        (1, Some(5)),
-        (1, Some(7)),
-        (1, Some(8)),
-        (1, Some(9)),
-        (5, Some(0)),
-        (5, Some(1)),
-        (5, Some(2)),
-        (136, None),
-    ];
     let kind = Some(DeviceKind::Char);
-    let own =
-        OWN.map(|(major, minor)| DeviceRule { kind, major: Some(major), minor, access: DeviceAccess::ALL });
+    let own = corral_runtime::OWN_DEVICES.map(|(major, minor)| DeviceRule {
+        kind,
+        major: Some(major),
+        minor,
+        access: DeviceAccess::ALL,
+    });
     acts.extend(own.map(|rule| DeviceAct { allow: true, rule }));
     // To make a node is not to open it.
     let access = DeviceAccess { read: false, write: false, mknod: true };

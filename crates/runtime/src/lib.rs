@@ -55,7 +55,7 @@ mod tree;
 mod visit;
 
 pub use caller::process_name;
-pub use cgroup::{ControlGroup, Update, Usage};
+pub use cgroup::{ControlGroup, OWN_DEVICES, Update, Usage};
 pub use check::Check;
 pub use create::{Created, Io, create};
 pub use error::Error;

@@ -14,7 +14,7 @@ use corral_spec::{DeviceAccess, DeviceKind, DeviceRule};
 
 /// The devices of every container (Documentation/admin-guide/devices.txt): full, null, random, urandom, zero, tty,
 /// console, ptmx, and the terminals of devpts.
-const OWN: [(u32, Option<u32>); 9] = [
+pub const OWN: [(u32, Option<u32>); 9] = [
     (1, Some(3)),
     (1, Some(5)),
     (1, Some(7)),

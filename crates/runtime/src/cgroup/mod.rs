@@ -17,6 +17,7 @@
 mod apply;
 mod bound;
 mod devices;
+pub use devices::OWN as OWN_DEVICES;
 mod files;
 pub(crate) mod hierarchy;
 mod plan;

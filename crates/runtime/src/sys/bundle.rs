@@ -1,9 +1,9 @@
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use super::check;
-use super::mount::MountAttr;
+use super::mount::{MountAttr, set_attr};
 
 /// mount_setattr(2) with everything that it can change, given as the kernel's bits.
 pub(crate) fn change_mount(
@@ -12,20 +12,7 @@ pub(crate) fn change_mount(
     idmap: Option<BorrowedFd<'_>>,
     recursive: bool,
 ) -> io::Result<()> {
-    let attr = MountAttr::from_bits(set, clear, propagation, idmap);
-    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
-    // SAFETY: the path is a valid empty C string, `attr` lives across the call and its size is given.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            mount.as_raw_fd(),
-            c"".as_ptr(),
-            flags,
-            &raw const attr,
-            size_of::<MountAttr>(),
-        )
-    })
-    .map(drop)
+    set_attr(mount, &MountAttr::from_bits(set, clear, propagation, idmap), recursive)
 }
 
 /// unshare(CLONE_NEWTIME): for the children of this process.

@@ -63,16 +63,19 @@ impl MountAttr {
 
 /// mount_setattr(2) on the mount that `mount` is the root of.
 pub(crate) fn mount_setattr(mount: BorrowedFd<'_>, change: AttrChange<'_>) -> io::Result<()> {
-    let attr = MountAttr::of(&change);
-    let flags = libc::AT_EMPTY_PATH | if change.recursive { libc::AT_RECURSIVE } else { 0 };
-    // SAFETY: the path is a valid empty C string, `attr` lives across the call and its size is given.
+    set_attr(mount, &MountAttr::of(&change), change.recursive)
+}
+
+pub(super) fn set_attr(mount: BorrowedFd<'_>, attr: &MountAttr, recursive: bool) -> io::Result<()> {
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a valid empty C string, `attr` is borrowed across the call and its size is given.
     check(unsafe {
         libc::syscall(
             libc::SYS_mount_setattr,
             mount.as_raw_fd(),
             c"".as_ptr(),
             flags,
-            &raw const attr,
+            std::ptr::from_ref(attr),
             size_of::<MountAttr>(),
         )
     })

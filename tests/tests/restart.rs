@@ -94,6 +94,7 @@ fn who_stops_or_kills_it_is_obeyed_and_who_only_signals_is_not() {
         eventually("it has ended", || state(&corral, "k1")["Status"] == "exited");
         std::thread::sleep(std::time::Duration::from_millis(400));
         assert_eq!(state(&corral, "k1")["Status"], "exited", "{verb:?}");
+        assert_eq!(restarts(&corral, "k1"), 0, "{verb:?}: it was not even begun again");
         corral.ok(&["start", "k1"]);
         corral.ok(&["exec", "k1", "true"]);
         corral.ok(&["rm", "-f", "k1"]);

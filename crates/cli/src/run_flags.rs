@@ -159,7 +159,6 @@ impl RunFlags {
 
     /// The flags as a valid request.
     pub(crate) fn spec(&self) -> Result<ContainerSpec, Failure> {
-        let cwd = std::env::current_dir().map_err(|error| bad(format!("current directory: {error}")))?;
         let mut spec = ContainerSpec {
             name: self.name.clone(),
             hostname: self.hostname.clone().map(hostname).transpose()?,
@@ -172,7 +171,7 @@ impl RunFlags {
             env: env(&self.env_file, &self.env)?,
             user: self.user.clone(),
             workdir: self.workdir.as_ref().map(AbsPath::new).transpose().map_err(bad)?,
-            mounts: self.mounts(&cwd)?,
+            mounts: self.mounts()?,
             limits: self.limits()?,
             network: self.network.as_deref().map(network).transpose()?,
             read_only: self.read_only,
@@ -204,19 +203,20 @@ impl RunFlags {
         &self.more.settings
     }
 
-    fn mounts(&self, cwd: &Path) -> Result<Vec<MountRequest>, Failure> {
+    fn mounts(&self) -> Result<Vec<MountRequest>, Failure> {
+        let cwd = || std::env::current_dir().map_err(|error| bad(format!("current directory: {error}")));
         let mut mounts = Vec::new();
         for text in &self.volume {
-            mounts.push(MountRequest::parse_volume(text, cwd).map_err(bad)?);
+            mounts.push(MountRequest::parse_volume(text, &cwd()?).map_err(bad)?);
         }
         for text in &self.mount {
-            mounts.push(MountRequest::parse_mount(text, cwd).map_err(bad)?);
+            mounts.push(MountRequest::parse_mount(text, &cwd()?).map_err(bad)?);
         }
         for text in &self.tmpfs {
             mounts.push(MountRequest::parse_tmpfs(text).map_err(bad)?);
         }
         if let Some(text) = &self.workspace {
-            mounts.push(workspace(text, cwd)?);
+            mounts.push(workspace(text, &cwd()?)?);
         }
         Ok(mounts)
     }

@@ -94,7 +94,10 @@ pub(crate) fn attach_file(
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let make = || -> io::Result<BorrowedFd<'static>> {
         let file = openat(files, &name, flags, Mode::from_raw_mode(0o644))?;
-        rustix::io::write(keep_open(file), text.as_bytes())?;
+        let file = keep_open(file);
+        if !text.is_empty() {
+            rustix::io::write(file, text.as_bytes())?;
+        }
         let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
         let file = keep_open(open_tree(files, &name, clone)?);
         if mount.read_only {
@@ -103,7 +106,7 @@ pub(crate) fn attach_file(
         Ok(file)
     };
     let file = make().map_err(fail_at("make", &mount.target))?;
-    attach_from_host(tree, mount, file)
+    attach_at(tree, mount, file, || Ok(Point::File))
 }
 
 /// A place to make them where no /dev is: memory on top of the host's /sys, as this process alone sees it. On top of
@@ -220,21 +223,25 @@ fn clone(fd: BorrowedFd<'_>) -> Result<BorrowedFd<'static>, Errno> {
 }
 
 pub(crate) fn attach_from_host(tree: Tree<'_>, mount: &Mount, source: BorrowedFd<'_>) -> Result<(), Error> {
-    let fail = |errno: Errno| fail_at("bind", &mount.target)(errno.into());
+    attach_at(tree, mount, source, || match FileType::from_raw_mode(fstat(source)?.st_mode) {
+        FileType::Directory => Ok(Point::Directory),
+        _ => Ok(Point::File),
+    })
+}
+
+/// `point` says what the source is, where nothing is yet to attach it to.
+fn attach_at(
+    tree: Tree<'_>,
+    mount: &Mount,
+    source: BorrowedFd<'_>,
+    point: impl FnOnce() -> Result<Point, Errno>,
+) -> Result<(), Error> {
     if mount.target.as_path() == Path::new("/") {
         return Err(Error::Launch("a mount cannot replace the container's root".to_owned()));
     }
-    let target = match tree.find(mount.target.relative()) {
-        Ok(found) => found,
-        Err(_) => {
-            let point = match FileType::from_raw_mode(fstat(source).map_err(fail)?.st_mode) {
-                FileType::Directory => Point::Directory,
-                _ => Point::File,
-            };
-            tree.find_or_make(&mount.target, point)?.fd
-        }
-    };
-    attach(source, target).map_err(fail)
+    tree.find_or(&mount.target, || tree.make_missing(&mount.target, point()?))
+        .and_then(|target| attach(source, target.fd))
+        .map_err(|errno| fail_at("bind", &mount.target)(errno.into()))
 }
 
 /// Where proc, sysfs and the like go: a link in the image must not decide that (CVE-2019-19921).

@@ -76,8 +76,7 @@ impl Created {
 pub fn create(launch: &Launch, io: Io) -> Result<Created, Error> {
     let caller = Caller::inspect()?;
     launch.ids.map_or(Ok(()), idmap::check)?;
-    let host_id = |id: u32| launch.ids.map_or(id, |ids| ids.host.saturating_add(id));
-    give_pipes(&io, host_id(launch.process.uid), host_id(launch.process.gid))?;
+    give_pipes(&io, &launch.process, launch.ids)?;
     let group = ControlGroup::create(&launch.cgroup, &format!("corral-{}", launch.id.short()))?;
     let tty = matches!(io, Io::Terminal);
     let (child, channel) = match spawn(launch, io, caller, &group) {

@@ -51,8 +51,7 @@ pub fn exec(launch: &Launch, status: &Status, process: &Process, io: Io) -> Resu
     if group.frozen()? {
         return Err(Error::Paused);
     }
-    let host_id = |id: u32| launch.ids.map_or(id, |ids| ids.host.saturating_add(id));
-    give_pipes(&io, host_id(process.uid), host_id(process.gid))?;
+    give_pipes(&io, process, launch.ids)?;
     let tty = matches!(io, Io::Terminal);
     let joining = Joining { launch, process, io, ignored_signals: caller.ignored_signals };
     let (mut child, channel) = spawn(joining, init.as_fd(), group.entrance()?)?;

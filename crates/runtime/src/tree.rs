@@ -52,20 +52,31 @@ impl Tree<'_> {
 
     /// Opens the mount point, and makes it and the directories above it where they are missing.
     pub(crate) fn find_or_make(self, path: &AbsPath, point: Point) -> Result<Found, Error> {
-        let fail = |errno: Errno| Error::inside(format!("prepare {path} in the container"), errno);
+        self.find_or(path, || self.make_missing(path, point))
+            .map_err(|errno| Error::inside(format!("prepare {path} in the container"), errno))
+    }
+
+    /// Opens the mount point, or what `make` makes where nothing is.
+    pub(crate) fn find_or(
+        self,
+        path: &AbsPath,
+        make: impl FnOnce() -> Result<BorrowedFd<'static>, Errno>,
+    ) -> Result<Found, Errno> {
         match self.find(path.relative()) {
             Ok(fd) => Ok(Found { fd, made: false }),
-            Err(Errno::NOENT) => {
-                // Mostly only the last component is missing.
-                let made = match split(path) {
-                    Some((parent, name)) => self.find(parent).and_then(|dir| make_one(dir, name, point)),
-                    None => Err(Errno::INVAL),
-                };
-                let fd = made.or_else(|_| self.make(path.relative(), point)).map_err(fail)?;
-                Ok(Found { fd, made: true })
-            }
-            Err(errno) => Err(fail(errno)),
+            Err(Errno::NOENT) => make().map(|fd| Found { fd, made: true }),
+            Err(errno) => Err(errno),
         }
+    }
+
+    /// Makes what [`Self::find`] did not find.
+    pub(crate) fn make_missing(self, path: &AbsPath, point: Point) -> Result<BorrowedFd<'static>, Errno> {
+        // Mostly only the last component is missing.
+        let made = match split(path) {
+            Some((parent, name)) => self.find(parent).and_then(|dir| make_one(dir, name, point)),
+            None => Err(Errno::INVAL),
+        };
+        made.or_else(|_| self.make(path.relative(), point))
     }
 
     /// As [`Self::find_unlinked`], and makes the directory if it alone is missing.

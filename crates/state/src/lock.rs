@@ -1,13 +1,14 @@
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 
 use std::time::{Duration, Instant};
 
 use corral_spec::ContainerId;
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 
+use crate::write_file::open;
 use crate::{Error, Layout};
 
 /// How long a command waits for another that works on the same container.
@@ -37,12 +38,11 @@ impl Layout {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(Error::io("make directory", &dir)(error)),
             }
-            let file =
-                match OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path) {
-                    Ok(file) => file,
-                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                    Err(error) => return Err(Error::io("open", &path)(error)),
-                };
+            let file = match open(&path, OFlags::WRONLY | OFlags::CREATE) {
+                Ok(file) => file,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(Error::io("open", &path)(error)),
+            };
             match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
                 Err(rustix::io::Errno::WOULDBLOCK) => return Ok(None),
@@ -77,7 +77,7 @@ impl Layout {
 
     /// Whether someone holds the lock; makes nothing.
     pub fn is_locked(&self, id: &ContainerId) -> bool {
-        let Ok(file) = OpenOptions::new().write(true).open(self.run(id).join("lock")) else { return false };
+        let Ok(file) = open(&self.run(id).join("lock"), OFlags::WRONLY) else { return false };
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
             Ok(()) => false,
             Err(error) => error == rustix::io::Errno::WOULDBLOCK,
@@ -90,14 +90,9 @@ impl Layout {
     /// [`Error::Io`] when the directory cannot be removed.
     pub fn unlock(&self, lock: ContainerLock, id: &ContainerId) -> Result<(), Error> {
         let dir = self.run(id);
-        let entries = match std::fs::read_dir(&dir) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            entries => entries.map_err(Error::io("read", &dir))?,
-        };
-        for entry in entries {
-            let entry = entry.map_err(Error::io("read", &dir))?;
-            if entry.file_name() != "lock" {
-                crate::remove_tree(&entry.path())?;
+        for name in crate::layout::names_in(&dir)? {
+            if name != "lock" {
+                crate::remove_tree(&dir.join(name))?;
             }
         }
         // The lock's file goes last: from then on another command may make its own, and the directory is that

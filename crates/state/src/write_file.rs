@@ -1,8 +1,8 @@
-use std::fs::OpenOptions;
+use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -18,18 +18,19 @@ pub fn write_record<T: Serialize>(path: &Path, record: &T, durable: bool) -> Res
         |reason: serde_json::Error| Error::Damaged { path: path.to_path_buf(), reason: reason.to_string() };
     let bytes = serde_json::to_vec(record).map_err(damaged)?;
     let staged = path.with_extension("new");
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(&staged)
+    let mut file = open(&staged, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)
         .map_err(Error::io("write", &staged))?;
     file.write_all(&bytes).map_err(Error::io("write", &staged))?;
     if durable {
         file.sync_all().map_err(Error::io("sync", &staged))?;
     }
     std::fs::rename(&staged, path).map_err(Error::io("put in place", path))
+}
+
+/// Opens a file that no other user may read. musl's open(3), which std calls, sets FD_CLOEXEC once more by a call of
+/// its own; this is one call.
+pub(crate) fn open(path: &Path, flags: OFlags) -> std::io::Result<File> {
+    Ok(rustix::fs::open(path, flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o600))?.into())
 }
 
 /// Reads a record; none if the file does not exist.

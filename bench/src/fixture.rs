@@ -96,7 +96,7 @@ fn compile(programs: &Path, to: &Path) -> Result<()> {
         "-s",
     ];
     run(Command::new("cc").args(bare).arg("-o").arg(to.join("true")).arg(programs.join("true.c")))?;
-    for name in ["floor", "measure", "lines"] {
+    for name in ["floor", "confined", "measure", "lines"] {
         let source = programs.join(name).with_extension("c");
         run(Command::new("musl-gcc").args(["-O2", "-static", "-s", "-o"]).arg(to.join(name)).arg(source))?;
     }

@@ -2,11 +2,12 @@
 //!
 //! Everything that a figure is compared with runs in the same minute and in turns with it, because on a
 //! busy machine only ratios mean something. The floor is programs/floor.c: what the kernel's part of a
-//! container costs. CPU time is that of the whole process tree (programs/measure.c).
+//! container costs; programs/confined.c adds what the kernel does to confine it. CPU time is that of the whole
+//! process tree (programs/measure.c).
 //!
 //! ```text
 //! target/bench/            all of it may be removed
-//!     true floor measure lines   compiled from programs/
+//!     true floor confined measure lines   compiled from programs/
 //!     fixture/             a root file system with /true, /pause and /lines
 //!     corral/              CORRAL_ROOT of the measured binary
 //!     scratch/             the floor's upper directories

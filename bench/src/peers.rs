@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use crate::fixture::{self, Fixture, IMAGE};
 
+/// What the confined floor is called.
+pub const CONFINED: &str = "confined floor";
+
 /// A program that is measured.
 pub struct Contestant {
     /// Its name in the table.
@@ -26,7 +29,8 @@ pub fn contestants(fixture: &Fixture) -> Result<Vec<Contestant>> {
     fs::create_dir_all(memory)?;
     let mut all = vec![
         floor_on_disk(fixture),
-        contestant("floor (tmpfs)", floor(fixture, memory), "upper directory in memory"),
+        contestant("floor (tmpfs)", floor(fixture, "floor", memory), "upper directory in memory"),
+        confined_on_disk(fixture),
         corral(fixture),
     ];
     let bundle = bundle(fixture)?;
@@ -64,13 +68,19 @@ fn without_cgroup2() -> Vec<String> {
 /// The floor with its upper directory on disk.
 pub fn floor_on_disk(fixture: &Fixture) -> Contestant {
     let disk = fixture.scratch.join("scratch").display().to_string();
-    contestant("floor", floor(fixture, &disk), "upper directory on disk")
+    contestant("floor", floor(fixture, "floor", &disk), "upper directory on disk")
 }
 
-fn floor(fixture: &Fixture, scratch: &str) -> Vec<String> {
+/// The kernel's part of a container that is confined as Corral's are.
+fn confined_on_disk(fixture: &Fixture) -> Contestant {
+    let disk = fixture.scratch.join("scratch").display().to_string();
+    contestant(CONFINED, floor(fixture, "confined", &disk), "and user namespace, masks, limits, filter")
+}
+
+fn floor(fixture: &Fixture, program: &str, scratch: &str) -> Vec<String> {
     let path = |path: &std::path::Path| path.display().to_string();
     vec![
-        path(&fixture.scratch.join("floor")),
+        path(&fixture.scratch.join(program)),
         path(&fixture.root),
         scratch.into(),
         path(&fixture.cgroup),

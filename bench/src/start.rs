@@ -44,12 +44,16 @@ pub fn run(fixture: &Fixture, runs: usize) -> Result<Vec<Figure>> {
         return Ok(vec![Figure::failed("run --rm true", reason)]);
     }
     let corral = medians["corral"];
+    let confined = *medians.get(peers::CONFINED).context("the confined floor did not run")?;
     let note = format!("against the {against}, {runs} runs in turns");
     Ok(vec![
         Figure::new("run --rm true, wall / floor", corral.wall / floor.wall, "×")
             .at_most(1.5)
             .note(note.clone()),
         Figure::new("run --rm true, CPU / floor", corral.cpu / floor.cpu, "×").at_most(1.5).note(note),
+        Figure::new("confined floor, CPU / floor", confined.cpu / floor.cpu, "×")
+            .note("what the kernel takes for the confinement alone"),
+        Figure::new("run --rm true, CPU / confined floor", corral.cpu / confined.cpu, "×"),
         Figure::new("run --rm true, wall", corral.wall, "ms"),
         Figure::new("run --rm true, CPU", corral.cpu, "ms"),
     ])

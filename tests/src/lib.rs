@@ -185,12 +185,17 @@ impl From<Output> for Said {
     }
 }
 
-/// Waits until something holds, at most ten seconds.
+/// How many times slower this machine is than one whose processor is real (`CORRAL_SLOWNESS`).
+pub fn slowness() -> u32 {
+    std::env::var("CORRAL_SLOWNESS").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
+/// Waits until something holds, at most ten seconds of a real processor.
 ///
 /// # Panics
 /// When it does not hold by then.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(10) * slowness();
     while !holds() {
         assert!(Instant::now() < deadline, "still not: {what}");
         std::thread::sleep(Duration::from_millis(10));

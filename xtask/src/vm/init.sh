@@ -1,7 +1,7 @@
 #!/bin/sh
 # The machine's whole user space: mounts what a distribution mounts, runs every test, powers off.
 # What it says to the host begins with "vm: ".
-export PATH=/usr/bin:/bin HOME=/root TMPDIR=/var/tmp CORRAL_BIN=/usr/bin/corral
+export PATH=/usr/bin:/bin HOME=/root TMPDIR=/var/tmp CORRAL_BIN=/usr/bin/corral CORRAL_SLOWNESS=10
 # Who built the disk owns what is on it.
 /bin/busybox chown -R 0:0 /bin /etc /init /tests /usr
 /bin/busybox --install -s /bin

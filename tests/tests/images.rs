@@ -2,6 +2,33 @@
 
 use corral_tests::Corral;
 
+/// A device is written to. An archive in its place would break every other program of the host.
+#[test]
+fn an_archive_never_takes_the_place_of_a_device() {
+    let corral = Corral::new();
+    let pipe = corral.dir().join("pipe");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &pipe,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    )
+    .expect("pipe");
+    std::os::unix::fs::symlink(&pipe, corral.dir().join("link")).expect("link");
+    let reader = std::thread::spawn(move || std::fs::read(pipe).expect("read"));
+    corral.ok(&["save", "-o", "link", "busybox"]);
+    let archive = reader.join().expect("reader");
+    assert_eq!(&archive[257..262], b"ustar", "the whole archive went through the pipe");
+    let left = std::fs::symlink_metadata(corral.dir().join("pipe")).expect("there").file_type();
+    assert!(std::os::unix::fs::FileTypeExt::is_fifo(&left));
+    // And a link to a file stays one.
+    std::os::unix::fs::symlink("real.tar", corral.dir().join("second")).expect("link");
+    std::fs::write(corral.dir().join("real.tar"), "").expect("file");
+    corral.ok(&["save", "-o", "second", "busybox"]);
+    assert_eq!(std::fs::read(corral.dir().join("real.tar")).expect("archive").len(), archive.len());
+}
+
 #[test]
 fn listing_tagging_and_removing() {
     let corral = Corral::new();

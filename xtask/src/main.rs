@@ -11,6 +11,7 @@ mod cargo;
 mod check;
 mod demo;
 mod librarian;
+mod man;
 #[cfg(test)]
 mod rules;
 mod setup;
@@ -35,6 +36,7 @@ const VERBS: &[Verb] = &[
     ("vm", "the tests that make containers, on an older kernel in an emulated machine", |words| {
         vm::run(words)
     }),
+    ("man", "write the manual pages to target/man", |_| man::run().map(done)),
     ("bench", "measure against the floor and the peers; arguments go to bench/", |words| {
         bench::run(words).map(done)
     }),

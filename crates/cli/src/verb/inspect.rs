@@ -107,6 +107,9 @@ pub(super) fn volumes(globals: &Globals, words: Words) -> Result<u8, Failure> {
 }
 
 fn of_kind(kind: Kind, words: Words) -> Words {
+    if super::describe::is_question(&words) {
+        return words;
+    }
     [format!("--type={}", kind.as_str()).into()].into_iter().chain(words).collect()
 }
 

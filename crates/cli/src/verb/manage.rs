@@ -123,7 +123,12 @@ pub(super) fn act(globals: &Globals, name: &str, words: &Words) -> Option<Result
     })
 }
 
-fn help(group: &Group) -> Result<u8, Failure> {
+/// The commands of a group, each with its line of help; none if there is no group of this name.
+pub(super) fn commands(name: &str) -> Option<Vec<(&'static str, &'static str)>> {
+    GROUPS.iter().find(|group| group.name == name).map(commands_of)
+}
+
+fn commands_of(group: &Group) -> Vec<(&'static str, &'static str)> {
     // What is planned is refused by name, and not advertised.
     let of_verb = |verb: &str| VERBS.iter().find(|(known, ..)| *known == verb).map(|(_, about, _)| *about);
     let mut commands: Vec<(&str, &str)> =
@@ -134,6 +139,11 @@ fn help(group: &Group) -> Result<u8, Failure> {
         What::Own(about, _) => Some((command.names[0], about)),
     }));
     commands.sort_unstable();
+    commands
+}
+
+fn help(group: &Group) -> Result<u8, Failure> {
+    let commands = commands_of(group);
     let mut text = format!("Usage:  corral {} COMMAND\n\n{}\n\nCommands:\n", group.name, group.about);
     for (name, about) in commands {
         text.push_str(&format!("  {name:<9} {about}\n"));

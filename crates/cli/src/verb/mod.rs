@@ -3,7 +3,9 @@
 mod attach;
 mod boot;
 mod commit;
+mod completion;
 mod containers;
+mod describe;
 mod doctor;
 mod events;
 pub(crate) mod exec;
@@ -42,6 +44,8 @@ use crate::app::Globals;
 use crate::failure::{ENGINE, Failure};
 use crate::{Words, output, unsupported};
 
+const ABOUT: &str = "Pack, run and confine AI agents and their tools in containers";
+
 type Act = fn(&Globals, Words) -> Result<u8, Failure>;
 
 /// Name, one line of help, what to call.
@@ -52,6 +56,7 @@ const VERBS: &[(&str, &str, Act)] = &[
         attach::attach,
     ),
     ("commit", "Create a new image from a container's changes", commit::commit),
+    ("completion", "Print the completion script of a shell", completion::completion),
     ("cp", "Copy files/folders between a container and the local filesystem", files::cp),
     ("create", "Create a new container", run::create),
     ("diff", "Inspect changes to files or directories on a container's filesystem", files::diff),
@@ -163,6 +168,11 @@ pub(crate) fn dispatch(first: Option<OsString>, rest: Words) -> Result<u8, Failu
 }
 
 fn act(globals: &Globals, verb: &str, words: Words) -> Result<u8, Failure> {
+    match verb {
+        "__complete" => return completion::complete(globals, &words),
+        "__man" => return describe::overview().map(|()| 0),
+        _ => {}
+    }
     if let Some((_, _, act)) = VERBS.iter().find(|(name, ..)| *name == verb) {
         return act(globals, words);
     }
@@ -182,10 +192,7 @@ fn help(verb: Option<OsString>) -> Result<u8, Failure> {
     if let Some(verb) = verb {
         return act(&Globals::default(), &verb.to_string_lossy(), vec!["--help".into()]);
     }
-    let mut text = String::from(
-        "Pack, run and confine AI agents and their tools in containers.\n\n\
-         Usage:  corral [--root DIR] [--run-root DIR] COMMAND\n\nCommands:\n",
-    );
+    let mut text = format!("{ABOUT}.\n\nUsage:  corral [--root DIR] [--run-root DIR] COMMAND\n\nCommands:\n");
     for (name, about, _) in VERBS {
         text.push_str(&format!("  {name:<9} {about}\n"));
     }
@@ -208,6 +215,9 @@ pub(crate) fn parse<T: Args + FromArgMatches>(
     verb: &'static str,
     words: Words,
 ) -> Result<Option<T>, Failure> {
+    if let Some(answer) = describe::asked(&words) {
+        return answer(T::augment_args(command(verb))).map(|()| None);
+    }
     parse_words(verb, words).map(Some).or_else(|error| answer(verb, &error).map(|()| None))
 }
 
@@ -236,16 +246,19 @@ fn parse_words<T: Args + FromArgMatches>(verb: &'static str, mut words: Words) -
 }
 
 fn parse_plain<T: Args + FromArgMatches>(verb: &'static str, words: &Words) -> Result<T, clap::Error> {
+    T::from_arg_matches(&T::augment_args(command(verb)).try_get_matches_from(words)?)
+}
+
+fn command(verb: &'static str) -> clap::Command {
     let about = VERBS.iter().find(|(name, ..)| *name == verb).map(|(_, about, _)| *about);
     let about = about.or_else(|| manage::about(verb)).unwrap_or_default();
-    let command = clap::Command::new(verb)
+    clap::Command::new(verb)
         .bin_name(format!("corral {verb}"))
         .about(about)
         .no_binary_name(true)
         // -h is the host name in run and create, as Docker has it.
         .disable_help_flag(true)
-        .arg(clap::Arg::new("help").long("help").help("Print usage").action(clap::ArgAction::Help));
-    T::from_arg_matches(&T::augment_args(command).try_get_matches_from(words)?)
+        .arg(clap::Arg::new("help").long("help").help("Print usage").action(clap::ArgAction::Help))
 }
 
 /// Prints the help that was asked for, or tells what is wrong with the words.

@@ -24,7 +24,7 @@ pub(super) fn run(globals: &Globals, words: Words) -> Result<u8, Failure> {
 /// for these alone is quicker to build: what it does not know stands where the image's name belongs, and then all are
 /// built.
 fn parse(verb: &'static str, words: Words) -> Result<Option<RunFlags>, Failure> {
-    if !words.iter().any(|word| word == "--help") {
+    if !super::describe::is_question(&words) {
         match super::parse::<RunFlags>(verb, words.clone())? {
             Some(flags) if flags.image().starts_with('-') => {}
             parsed => return Ok(parsed),

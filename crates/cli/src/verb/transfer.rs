@@ -56,14 +56,21 @@ pub(super) fn to_stdout(
     Ok(0)
 }
 
-/// Writes an archive to a file. A half one never stands under the name that was asked for.
+/// Writes an archive to a file. A half one never stands under the name that was asked for. A device or a pipe takes
+/// it as it is written; put in its place, an archive would stay there for everybody (`-o /dev/null`).
 pub(super) fn to_file(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,
 ) -> Result<u8, Failure> {
+    // Where a link leads, the file is to be.
+    let found = std::fs::canonicalize(path).ok();
+    let path = found.as_deref().unwrap_or(path);
+    if std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+        return write_archive(File::options().write(true).open(path), path, write).map(|()| 0);
+    }
     let staged = staged(path);
-    let written =
-        write_archive(&staged, write).and_then(|()| std::fs::rename(&staged, path).map_err(Failure::from));
+    let written = write_archive(File::create_new(&staged), &staged, write)
+        .and_then(|()| std::fs::rename(&staged, path).map_err(Failure::from));
     if written.is_err() {
         drop(std::fs::remove_file(&staged));
     }
@@ -77,11 +84,11 @@ fn staged(path: &Path) -> PathBuf {
 }
 
 fn write_archive(
+    file: std::io::Result<File>,
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let file = File::create_new(path)
-        .map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
+    let file = file.map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
     let mut out = BufWriter::with_capacity(BUFFER, file);
     write(&mut out)?;
     out.flush()?;

@@ -240,3 +240,109 @@ fn the_containers_own_files_of_etc_are_bounded_memory() {
     let said = shell(&corral, &["--userns", "host", "--hostname", "box"], "cat /etc/hostname");
     assert_eq!(said.out, "box\n", "{said:?}");
 }
+
+/// A process names itself: any bytes, also in what the kernel says of it in /proc.
+#[test]
+fn a_name_that_is_no_text_keeps_no_container_alive() {
+    let corral = Corral::new();
+    let script = "printf '\\377) R 1 1' > /proc/1/comm; touch /named; sleep 1000; :";
+    corral.ok(&["run", "-d", "--name", "odd", "busybox", "sh", "-c", script]);
+    eventually("it is named", || corral.say(&["exec", "odd", "stat", "/named"]).code == 0);
+    assert_eq!(corral.inspect("odd")["State"]["Status"], "running");
+    corral.ok(&["pause", "odd"]);
+    corral.ok(&["unpause", "odd"]);
+    corral.ok(&["stop", "-t", "0", "odd"]);
+    assert_eq!(corral.inspect("odd")["State"]["ExitCode"], 137);
+    corral.ok(&["start", "odd"]);
+    corral.ok(&["rm", "-f", "odd"]);
+}
+
+/// setresuid(2) takes the highest number for "as it is": root.
+#[test]
+fn an_image_has_no_user_that_is_no_id() {
+    let corral = Corral::new();
+    let script = "echo ghost:x:4294967295:4294967295::/:/bin/sh >> /etc/passwd; \
+                  echo more:x:4294967295:ghost >> /etc/group";
+    corral.ok(&["run", "--name", "odd", "busybox", "sh", "-c", script]);
+    corral.ok(&["commit", "-c", "USER ghost", "odd", "odd"]);
+    let said = corral.say(&["run", "--rm", "--profile", "agent", "odd", "id"]);
+    assert!(said.code == 125 && said.err.contains("ghost"), "{said:?}");
+    let said = corral.say(&["run", "--rm", "-u", "70000", "busybox", "id"]);
+    assert!(said.code == 125 && said.err.contains("launch.ids"), "{said:?}");
+    assert_eq!(corral.ok(&["run", "--rm", "-u", "65535", "busybox", "id", "-u"]), "65535\n");
+    assert_eq!(corral.ok(&["run", "--rm", "busybox", "id", "-G"]), "0\n", "the primary group counts too");
+}
+
+/// What lies on disk is judged again before it runs.
+#[test]
+fn a_launch_that_was_changed_is_not_started() {
+    let corral = Corral::new();
+    let id = corral.ok(&["create", "--profile", "agent", "-u", "1000", "busybox", "id"]);
+    let path = corral.root().join("containers").join(id.trim()).join("launch.json");
+    let text = std::fs::read_to_string(&path).expect("launch");
+    let mut launch: serde_json::Value = serde_json::from_str(&text).expect("json");
+    let whole = launch.clone();
+    let mut refused = |rule: &str, change: &dyn Fn(&mut serde_json::Value)| {
+        launch.clone_from(&whole);
+        change(&mut launch);
+        std::fs::write(&path, launch.to_string()).expect("written");
+        let said = corral.say(&["start", "-a", id.trim()]);
+        assert!(said.code != 0 && said.err.contains(rule) && said.out.is_empty(), "{rule}: {said:?}");
+    };
+    refused("launch.seccomp", &|launch| launch["confinement"]["seccomp"] = serde_json::Value::Null);
+    refused("launch.no-new-privileges", &|launch| launch["confinement"]["no_new_privileges"] = false.into());
+    refused("agent.user", &|launch| launch["process"]["uid"] = 0.into());
+    refused("launch.masked-paths", &|launch| launch["masked_paths"] = serde_json::json!([]));
+    refused("agent.root", &|launch| launch["root"]["read_only"] = false.into());
+    assert!(corral.ok(&["journal"]).contains("container start"), "the refusal is recorded");
+    std::fs::write(&path, text).expect("written");
+    assert!(corral.ok(&["start", "-a", id.trim()]).contains("uid=1000"));
+}
+
+/// A box that writes above a bound path puts a link in its place, and is started again.
+#[test]
+fn a_bound_path_leads_nowhere_else_at_the_next_start() {
+    let corral = Corral::new();
+    let project = corral.dir().join("project");
+    let victim = corral.dir().join("victim");
+    for dir in [&project, &project.join("sub"), &project.join("sub/data"), &victim, &victim.join("data")] {
+        std::fs::create_dir(dir).expect("directory");
+        chown(dir, Some(1000), Some(1000)).expect("owner");
+    }
+    std::fs::write(victim.join("data/canary"), "host secret").expect("canary");
+    let project_bind = format!("{}:/workspace", project.display());
+    let data_bind = format!("{}:/data", project.join("sub/data").display());
+    let script = "cat /data/canary; cd /workspace && test -d old || { mv sub old && ln -s ../victim sub; }";
+    let words =
+        ["run", "--name", "box", "-v", &project_bind, "-v", &data_bind, "busybox", "sh", "-c", script];
+    corral.say(&words);
+    assert!(project.join("sub").is_symlink(), "the box has put its link there");
+    let said = corral.say(&["start", "-a", "box"]);
+    assert!(!said.out.contains("host secret"), "{said:?}");
+    assert!(said.code != 0 && said.err.contains("symbolic link"), "{said:?}");
+    let said = corral.say(&["cp", "box:/data/canary", "-"]);
+    assert!(said.code != 0 && !said.out.contains("host secret"), "{said:?}");
+}
+
+/// What the kernel shows in a container is no file of it: cp takes and finds none of it.
+#[test]
+fn a_copy_of_everything_leaves_the_kernels_files_out() {
+    let corral = Corral::new();
+    corral.ok(&["run", "-d", "--name", "box", "--tmpfs", "/mem", "busybox", "sleep", "1000"]);
+    corral.ok(&["exec", "box", "sh", "-c", "echo x > /mem/file; echo y > /kept"]);
+    corral.ok(&["cp", "box:/", "tree"]);
+    assert_eq!(std::fs::read_to_string(corral.dir().join("tree/kept")).expect("file"), "y\n");
+    assert_eq!(std::fs::read_to_string(corral.dir().join("tree/mem/file")).expect("file"), "x\n");
+    assert!(
+        std::fs::read_to_string(corral.dir().join("tree/etc/hosts")).expect("hosts").contains("localhost")
+    );
+    for empty in ["proc", "sys", "dev"] {
+        let entries = std::fs::read_dir(corral.dir().join("tree").join(empty)).map_or(0, Iterator::count);
+        assert_eq!(entries, 0, "{empty}");
+    }
+    for path in ["box:/proc/version", "box:/dev/null", "box:/sys/kernel"] {
+        let said = corral.say(&["cp", path, "copied"]);
+        assert!(said.code == 1 && !corral.dir().join("copied").exists(), "{path}: {said:?}");
+    }
+    assert_eq!(corral.ok(&["exec", "box", "cat", "/proc/sys/kernel/ostype"]), "Linux\n", "it still has them");
+}

@@ -452,6 +452,32 @@ fn descriptors_are_kept_as_asked() {
     assert!(said.code == 1 && said.err.contains("is not open"), "{}", said.err);
 }
 
+/// B13, CVE-2019-5736: what makes a container is the program that it sees until its own begins.
+#[test]
+fn the_program_that_makes_a_container_cannot_be_written_to_from_inside() {
+    if !is_root("the_program_that_makes_a_container_cannot_be_written_to_from_inside") {
+        return;
+    }
+    let world = World::new();
+    world.configure("sleep 1000", |_| {});
+    assert_eq!(world.quietly(&["create", "--bundle", world.dir().to_str().expect("text"), "c1"]).code, 0);
+    let state: Value = serde_json::from_str(&world.say(&["state", "c1"]).out).expect("state");
+    let program = format!("/proc/{}/exe", state["pid"]);
+    let length = |path: &Path| fs::metadata(path).expect("program").len();
+    assert_eq!(length(program.as_ref()), length(&binary()), "it is still the one that made it");
+    // As the attack does: kept until it runs no more, since a running program is busy.
+    use rustix::fs::{Mode, OFlags, open};
+    let kept = open(&program, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).expect("program");
+    world.say(&["delete", "--force", "c1"]);
+    let again = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&kept));
+    corral_tests::eventually("writing is refused", || {
+        let refused = open(&again, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()).expect_err("written to");
+        // Other tests run it too.
+        assert!([rustix::io::Errno::ROFS, rustix::io::Errno::TXTBSY].contains(&refused), "{refused}");
+        refused == rustix::io::Errno::ROFS
+    });
+}
+
 #[test]
 fn a_create_that_is_killed_leaves_nothing_that_delete_cannot_collect() {
     if !is_root("a_create_that_is_killed_leaves_nothing_that_delete_cannot_collect") {

@@ -2,6 +2,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use corral_image::{Group, Image, ResolvedUser, read_file};
+use corral_policy::judge_launch;
 use corral_spec::record::{GENERATION, Launch, Mount, MountKind};
 use corral_spec::{
     ContainerId, ContainerName, ContainerSpec, NetworkMode, ProfileName, UserNamespace, UserPart, UserSpec,
@@ -116,7 +117,10 @@ impl Engine {
             resolv_conf: (spec.network == Some(NetworkMode::Host)).then(host::resolv_conf),
         };
         let mut launch = plan::launch(&facts, &spec)?;
-        launch.mounts.extend(extra);
+        if !extra.is_empty() {
+            launch.mounts.extend(extra);
+            judge_launch(profile, &launch)?;
+        }
         make_dir(&facts.data_dir, 0o700)?;
         make_layer(&launch)?;
         let record = ContainerRecord {

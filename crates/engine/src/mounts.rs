@@ -112,7 +112,7 @@ impl Engine {
                         if !mount.options.no_copy && subpath.is_none() {
                             self.fill(name, lowers, &mount.target)?;
                         }
-                        Bind::Path { source: self.layout.volume(name), ids: own_ids(), subpath }
+                        Bind::Path { source: canonical(self.layout.volume(name)), ids: own_ids(), subpath }
                     }
                     Backing::Bind(path) => match bind::resolve(&path, mount.read_only, spec.userns, user)? {
                         Bind::Path { source, ids, .. } => Bind::Path { source, ids, subpath },
@@ -194,4 +194,9 @@ pub(crate) fn anonymous_volumes(spec: &ContainerSpec) -> Vec<String> {
         })
         .collect();
     names.into_iter().collect()
+}
+
+/// The path without links, which is how a start looks for it. It is the engine's own: no container writes above it.
+fn canonical(path: PathBuf) -> PathBuf {
+    std::fs::canonicalize(&path).unwrap_or(path)
 }

@@ -2,6 +2,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use corral_policy::judge_launch;
 use corral_spec::{ContainerId, UserNamespace};
 use corral_state::Life;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
@@ -49,6 +50,11 @@ impl Engine {
         let lock = self.layout.lock(id)?;
         let life = self.layout.life(id);
         let launch = self.launch(id)?;
+        // It lay on disk, and this build's rules may be stricter than those that it was made under.
+        if let Err(denial) = judge_launch(view.record.profile, &launch) {
+            self.record_denial("container start", view.record.name.as_str(), &denial)?;
+            return Err(denial.into());
+        }
         make_layer(&launch)?;
         for mark in ["exit.json", STOPPED] {
             match std::fs::remove_file(self.layout.records(id, life).join(mark)) {

@@ -46,8 +46,8 @@ impl Passwd {
             .filter_map(|line| {
                 let mut fields = line.split(':');
                 let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
-                let uid = fields.nth(1)?.parse().ok()?;
-                let gid = fields.next()?.parse().ok()?;
+                let uid = id(fields.nth(1)?)?;
+                let gid = id(fields.next()?)?;
                 let home = fields.nth(1).unwrap_or_default().to_owned();
                 Some(Self { name, uid, gid, home })
             })
@@ -62,13 +62,18 @@ impl Group {
             .filter_map(|line| {
                 let mut fields = line.split(':');
                 let name = fields.next().filter(|name| !name.is_empty())?.to_owned();
-                let gid = fields.nth(1)?.parse().ok()?;
+                let gid = id(fields.nth(1)?)?;
                 let members = fields.next().unwrap_or_default().split(',').map(str::trim);
                 let members = members.filter(|member| !member.is_empty()).map(str::to_owned).collect();
                 Some(Self { name, gid, members })
             })
             .collect()
     }
+}
+
+/// The highest number is no id: setresuid(2) takes it for "as it is", which in a new container is root.
+fn id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| *id != u32::MAX)
 }
 
 fn lines(text: &[u8]) -> impl Iterator<Item = String> {
@@ -115,6 +120,8 @@ pub fn resolve_user(
             }
         }
     }
+    // Without it a file's group bits, which may take away what others have, would not hold (CVE-2022-36109).
+    supplementary.push(gid);
     supplementary.sort_unstable();
     supplementary.dedup();
     let home = if home.is_empty() { "/".to_owned() } else { home };
@@ -129,7 +136,7 @@ fn groups(lookup: &dyn Fn(&str) -> Option<Vec<u8>>) -> Vec<Group> {
 mod tests {
     use super::*;
 
-    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n# note\nbroken:x:one:1::/:\n+nis\nagent:x:1000:1001:A,B:/home/agent:\nbare:x:7:8\n";
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n# note\nbroken:x:one:1::/:\n+nis\nagent:x:1000:1001:A,B:/home/agent:\nbare:x:7:8\nkeeps:x:4294967295:1::/:\n";
     const GROUP: &str = "root:x:0:\nagent:x:1001:\naudio:x:29:other, agent\nvideo:x:44:agent\n";
 
     fn check(user: &str, expect: Option<(u32, u32, &[u32], &str)>) {
@@ -145,17 +152,18 @@ mod tests {
 
     #[test]
     fn users_resolve_as_in_docker() {
-        check("root", Some((0, 0, &[], "/root")));
-        check("agent", Some((1000, 1001, &[29, 44], "/home/agent")));
-        check("1000", Some((1000, 1001, &[29, 44], "/home/agent")));
-        check("agent:video", Some((1000, 44, &[], "/home/agent")));
-        check("agent:5", Some((1000, 5, &[], "/home/agent")));
-        check("4242", Some((4242, 0, &[], "/")));
-        check("4242:audio", Some((4242, 29, &[], "/")));
-        check("bare", Some((7, 8, &[], "/")));
+        check("root", Some((0, 0, &[0], "/root")));
+        check("agent", Some((1000, 1001, &[29, 44, 1001], "/home/agent")));
+        check("1000", Some((1000, 1001, &[29, 44, 1001], "/home/agent")));
+        check("agent:video", Some((1000, 44, &[44], "/home/agent")));
+        check("agent:5", Some((1000, 5, &[5], "/home/agent")));
+        check("4242", Some((4242, 0, &[0], "/")));
+        check("4242:audio", Some((4242, 29, &[29], "/")));
+        check("bare", Some((7, 8, &[8], "/")));
         check("nobody", None);
         check("agent:nobody", None);
         check("broken", None);
+        check("keeps", None);
     }
 
     #[test]

@@ -207,7 +207,9 @@ fn is_alive(process: &ProcessName) -> Result<bool, Error> {
     if found.is_none() {
         return Ok(false);
     }
-    let stat = fs::read_to_string(format!("/proc/{}/stat", process.pid)).unwrap_or_default();
+    // Its name may be any bytes.
+    let stat = fs::read(format!("/proc/{}/stat", process.pid)).unwrap_or_default();
+    let stat = String::from_utf8_lossy(&stat);
     let letter = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
     Ok(letter.is_some_and(|letter| letter != 'Z' && letter != 'X'))
 }

@@ -55,7 +55,24 @@ fn judge_ids(launch: &Launch) -> Result<(), Denial> {
                 format!("the id map {}+{} is empty, overflows or holds the host's root", map.host, map.count),
             ))
         }
-        _ => Ok(()),
+        _ => judge_process_ids(launch),
+    }
+}
+
+/// Every id of the first process is one that its user namespace has. The highest number is none at all: setresuid(2)
+/// takes it for "as it is", and that is root.
+fn judge_process_ids(launch: &Launch) -> Result<(), Denial> {
+    let end = launch.ids.map_or(u32::MAX, |map| map.count);
+    let process = &launch.process;
+    let ids = [("user", process.uid), ("group", process.gid)];
+    let groups = process.groups.iter().map(|gid| ("group", *gid));
+    match ids.into_iter().chain(groups).find(|(_, id)| *id >= end) {
+        Some((what, id)) => Err(Denial::new(
+            "launch.ids",
+            format!("the {what} {id} is not one of the container's ids, which end before {end}"),
+            "-u with a smaller number",
+        )),
+        None => Ok(()),
     }
 }
 

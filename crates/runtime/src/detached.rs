@@ -17,7 +17,7 @@ use corral_spec::record::{BindIds, IdMap, Launch, Mount, MountKind};
 use corral_spec::{AbsPath, DeviceKind, DeviceNumber, HostDevice, NetworkMode};
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, chownat, fstat, lstat, makedev,
-    mkdirat, mknodat, openat, openat2,
+    mkdirat, mknodat, openat2,
 };
 use rustix::io::Errno;
 use rustix::mount::{
@@ -280,13 +280,36 @@ pub(crate) fn clone_tree(path: &Path, recursive: bool) -> Result<(OwnedFd, Stat)
     Ok((tree, stat))
 }
 
+/// A detached copy of a bound path and of what is mounted below it.
+fn clone_bound(source: &Path) -> Result<OwnedFd, Error> {
+    let found = open_bound(source)?;
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE
+        | OpenTreeFlags::OPEN_TREE_CLOEXEC
+        | OpenTreeFlags::AT_EMPTY_PATH
+        | OpenTreeFlags::AT_RECURSIVE;
+    open_tree(&found, "", flags).map_err(host("open", source))
+}
+
+/// A bound path had no link in it when the container was made. One that is there now may be a container's, which could
+/// write to a directory above it, and would choose what of the host it is given at its next start.
+fn open_bound(source: &Path) -> Result<OwnedFd, Error> {
+    let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    loop {
+        match openat2(CWD, source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve) {
+            // A rename raced with the look-up (openat2(2)).
+            Err(Errno::AGAIN) => {}
+            Err(Errno::LOOP) => return Err(Error::Moved { path: source.to_owned() }),
+            found => return found.map_err(host("open", source)),
+        }
+    }
+}
+
 /// A detached copy of what is at `subpath` below `source`, which a container may have filled: a link there leads
 /// to where it would if `source` were the root, and is followed once, now.
 fn clone_below(source: &Path, subpath: &Path) -> Result<OwnedFd, Error> {
     let shown = source.join(subpath);
     let fail = host("open", &shown);
-    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let root = openat(CWD, source, flags | OFlags::DIRECTORY, Mode::empty()).map_err(&fail)?;
+    let root = open_bound(source)?;
     let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
     let flags = OFlags::PATH | OFlags::CLOEXEC;
     let found = loop {
@@ -347,7 +370,7 @@ pub(crate) fn bound(
     }
     let tree = match subpath {
         Some(subpath) => clone_below(source, subpath)?,
-        None => clone_tree(source, true)?.0,
+        None => clone_bound(source)?,
     };
     let helper;
     let idmap = match (owners, ids) {

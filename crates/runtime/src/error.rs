@@ -66,6 +66,16 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A bound path leads through a symbolic link that was not there when the container was made.
+    #[error(
+        "{}: a symbolic link is there now, and was not when the container was made, so it is not followed; \
+         remove the link, or make the container again",
+        path.display()
+    )]
+    Moved {
+        /// The bound path.
+        path: PathBuf,
+    },
     /// The overlay of layers was refused.
     #[error("cannot mount the container's root file system: {source}{log}")]
     Overlay {
@@ -168,6 +178,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Launch(_) | Self::Visit(_) => ErrorKind::Invalid,
+            Self::Moved { .. } => ErrorKind::Denied,
             Self::Limit { .. } | Self::IdmapRefused { .. } => ErrorKind::Unsupported,
             Self::Namespaces(_) | Self::IdMap { .. } => ErrorKind::Unsupported,
             Self::Host { source, .. } | Self::Group { source, .. } | Self::Overlay { source, .. } => {

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags, open};
 
-/// Reads the whole file. The kernel makes up its text while it is read, so few large reads cost least.
+/// Reads the whole file. The kernel makes up its text while it is read, so few large reads cost least. What others
+/// wrote into it, a process's name or a mount point, need not be text.
 pub(crate) fn read(path: impl AsRef<Path>) -> io::Result<String> {
     let fd = open(path.as_ref(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut text = Vec::new();
@@ -16,7 +17,7 @@ pub(crate) fn read(path: impl AsRef<Path>) -> io::Result<String> {
             length => text.extend_from_slice(&block[..length]),
         }
     }
-    String::from_utf8(text).map_err(|_| io::ErrorKind::InvalidData.into())
+    Ok(String::from_utf8(text).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
 }
 
 /// Reads a file that the kernel makes up as one piece (single_open in its sources): what it gives at once is all,
@@ -28,7 +29,7 @@ pub(crate) fn read_single(path: impl AsRef<Path>) -> io::Result<String> {
     if length == block.len() {
         return read(path);
     }
-    String::from_utf8(block[..length].to_vec()).map_err(|_| io::ErrorKind::InvalidData.into())
+    Ok(String::from_utf8_lossy(&block[..length]).into_owned())
 }
 
 /// Writes with one write(2), as these files demand.

@@ -1,7 +1,8 @@
 //! A look at a container's files from where its own root user stands.
 //!
 //! ```text
-//! caller ── fork ─▶ visitor    a running container: setns(pidfd of process 1, user and mount namespace)
+//! caller ── fork ─▶ visitor    a running container: setns(pidfd of process 1, user and mount namespace), then a
+//!   │                          copy of the latter, without /proc, /sys and /dev: kernel's files are no files
 //!   │                          any other: new user and mount namespace, the overlay and what is bound into it
 //!   │                          attached there as a start would, nothing else
 //!   │                          then: root of the user namespace, work(root, stream)
@@ -15,10 +16,12 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use corral_spec::record::{Launch, Mount, MountKind, Status};
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::mount::{MoveMountFlags, OpenTreeFlags, move_mount, open_tree};
+use rustix::io::Errno;
+use rustix::mount::{MoveMountFlags, OpenTreeFlags, UnmountFlags, move_mount, open_tree, unmount};
 use rustix::net::{AddressFamily, Shutdown, SocketFlags, SocketType, shutdown, socketpair};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior, umask};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
@@ -28,7 +31,7 @@ use crate::channel::Channel;
 use crate::detached::bound;
 use crate::overlay::overlay;
 use crate::running::{Child, ExitState};
-use crate::sys::{Forked, exit, fork};
+use crate::sys::{Forked, exit, fork, unshare_mounts};
 use crate::tree::Tree;
 use crate::{Error, attach, confine, find_process, idmap};
 
@@ -185,13 +188,37 @@ fn join(launch: &Launch, init: BorrowedFd<'_>, scope: Scope) -> Result<OwnedFd, 
         .map_err(|errno| Error::inside("join the container's namespaces", errno))?;
     become_root(launch)?;
     match scope {
-        Scope::Everything => open_root(),
+        Scope::Everything => {
+            leave_kernel_mounts(launch)?;
+            open_root()
+        }
         // A copy of that one mount, without those on top of it.
         Scope::RootOnly => {
             open_tree(CWD, "/", OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)
                 .map_err(|errno| Error::inside("copy the container's root mount", errno))
         }
     }
+}
+
+/// Takes what the kernel shows out of the visitor's own view. What lies below goes with it.
+fn leave_kernel_mounts(launch: &Launch) -> Result<(), Error> {
+    unshare_mounts().map_err(|error| Error::inside("copy the container's mounts", error))?;
+    attach::cut_propagation()?;
+    let devices = launch.mounts.iter().find(|mount| mount.target.as_path() == Path::new("/dev"));
+    let kernels = launch.mounts.iter().filter(|mount| {
+        matches!(
+            mount.kind,
+            MountKind::Proc | MountKind::Sysfs | MountKind::Devpts | MountKind::Mqueue | MountKind::Cgroup2
+        )
+    });
+    for mount in kernels.chain(devices) {
+        match unmount(mount.target.as_path(), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            // It went with what it was mounted on, or the container has unmounted it.
+            Ok(()) | Err(Errno::INVAL | Errno::NOENT | Errno::NOTDIR) => {}
+            Err(errno) => return Err(Error::inside(format!("leave {} out", mount.target), errno)),
+        }
+    }
+    Ok(())
 }
 
 /// Puts the tree of a container that does not run together.

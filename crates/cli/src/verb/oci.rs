@@ -3,6 +3,8 @@
 //! Errors go to standard error and, as runc's, to the file that `--log` names: clients read them there.
 
 use std::io::Write;
+use std::os::fd::AsRawFd;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -273,6 +275,9 @@ fn act(line: &Line) -> Result<u8, Failure> {
             "--systemd-cgroup is not supported: groups are made in the cgroup file system; configure the cgroupfs driver",
         ));
     }
+    if matches!(verb, Verb::Create(_) | Verb::Run { .. } | Verb::Exec(_)) {
+        out_of_reach()?;
+    }
     let done = |()| 0;
     Ok(match verb {
         Verb::Create(making) => runtime.create(&making.id, &making.options()).map(done)?,
@@ -294,6 +299,16 @@ fn act(line: &Line) -> Result<u8, Failure> {
         Verb::Features => show(&corral_oci::features())?,
         Verb::Spec { bundle, rootless } => spec(bundle, *rootless)?,
     })
+}
+
+/// Begins again as a program that no container can write to. Comes back if this one is such.
+fn out_of_reach() -> Result<(), Failure> {
+    let Some(program) = corral_runtime::read_only_program().map_err(Failure::new)? else { return Ok(()) };
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_default();
+    let path = format!("/proc/self/fd/{}", program.as_raw_fd());
+    let error = std::process::Command::new(&path).arg0(name).args(words).exec();
+    Err(Failure::new(format!("cannot execute this program through a read-only mount: {error}")))
 }
 
 fn show(value: &serde_json::Value) -> Result<u8, Failure> {

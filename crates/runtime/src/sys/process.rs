@@ -147,6 +147,12 @@ fn close_from(first: u32) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) }).map(drop)
 }
 
+/// unshare(CLONE_NEWNS).
+pub(crate) fn unshare_mounts() -> io::Result<()> {
+    // SAFETY: no memory is passed; a mount namespace of its own changes nothing that Rust relies on.
+    check(unsafe { libc::unshare(libc::CLONE_NEWNS) }.into()).map(drop)
+}
+
 /// unshare(CLONE_NEWCGROUP).
 pub(crate) fn unshare_cgroup() -> io::Result<()> {
     // SAFETY: no memory or descriptor is affected.

@@ -118,3 +118,31 @@ fn an_image_of_another_processor_is_refused_at_run_with_the_way_out() {
     assert_eq!(corral.ok(&["load", "-i", packed.to_str().expect("text")]), "Loaded image: foreign:latest\n");
     refused(&corral, &["run", "--rm", "foreign", "true"], 125, &["foreign", "s390x"]);
 }
+
+/// The forms in which Docker's client takes flags.
+#[test]
+fn flags_are_typed_as_docker_takes_them() {
+    let corral = Corral::new();
+    let run = |flags: &[&str], program: &[&str]| {
+        corral.ok(&[&["run", "--rm"], flags, &["busybox"], program].concat())
+    };
+    assert_eq!(run(&["-eA=1", "-e=B=2", "-w/tmp", "-uroot"], &["sh", "-c", "echo $A $B $PWD"]), "1 2 /tmp\n");
+    assert_eq!(run(&["--rm", "-m", "1g", "-m64m", "-w", "/", "-w=/etc", "-i=true"], &["pwd"]), "/etc\n");
+    assert_eq!(run(&["--user=", "--name=", "--workdir=", "-m", "0", "--cpus=0"], &["id", "-u"]), "0\n");
+    assert_eq!(run(&["-ha_b"], &["hostname"]), "a_b\n");
+    assert_eq!(run(&[], &["echo", "-m", "--rm"]), "-m --rm\n", "the program's own");
+    corral.ok(&["create", "--name", "/web", "busybox", "true"]);
+    assert_eq!(corral.ok(&["-D", "ps", "-a", "--format", "{{.Names}}", "-f", "name=^/web$"]), "web\n");
+    assert_eq!(corral.ok(&["inspect", "-f", "{{.Name}}", "/web"]), "/web\n");
+    corral.ok(&["rm", "/web"]);
+    for (words, needs) in [
+        (&["rm"][..], "'corral rm' requires at least 1 argument"),
+        (&["tag", "a"], "'corral tag' requires 2 arguments"),
+        (&["ps", "x"], "'corral ps' accepts no arguments"),
+        (&["exec", "x"], "'corral exec' requires at least 2 arguments"),
+    ] {
+        refused(&corral, words, 1, &[needs, "--help"]);
+    }
+    refused(&corral, &["run", "--name"], 125, &["flag needs an argument: --name"]);
+    refused(&corral, &["logs", "--frob", "x"], 125, &["unknown flag: --frob"]);
+}

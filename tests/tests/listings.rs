@@ -68,7 +68,12 @@ fn containers_are_filtered() {
     assert_eq!(names(&corral, &["--all=true", "--latest=false"]), "later once web", "as Docker's flags");
     assert_eq!(names(&corral, &["--all=false"]), "web");
     let said = corral.say(&["ps", "--all=maybe"]);
-    assert!(said.code == 125 && said.err.contains("'maybe' for '--all'"), "{said:?}");
+    assert!(said.code == 125 && said.err.contains("\"maybe\" for \"--all\""), "{said:?}");
+    assert_eq!(
+        names(&corral, &["-a", "-a", "-n1", "-n=2", "--last", "-1"]),
+        "later once web",
+        "the last one counts"
+    );
     assert_eq!(corral.ok(&["run", "--rm=true", "busybox", "echo", "--rm=true"]), "--rm=true\n");
     // A state is asked for by name, so what does not run is shown too.
     assert_eq!(names(&corral, &["-f", "status=exited", "-f", "status=created"]), "later once");

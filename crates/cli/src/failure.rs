@@ -31,6 +31,11 @@ impl Failure {
         Self { code: ENGINE, message: format!("{message}\nSee 'corral {verb} --help'.") }
     }
 
+    /// Too few or too many words beside the flags: Docker's words and its exit code.
+    pub(crate) fn names(verb: &str, needs: &str) -> Self {
+        Self::new(format!("'corral {verb}' {needs}\nSee 'corral {verb} --help'."))
+    }
+
     /// The same failure, told by one of the verbs whose failures are 125.
     pub(crate) fn of_engine(self) -> Self {
         Self { code: if self.code == 1 { ENGINE } else { self.code }, ..self }

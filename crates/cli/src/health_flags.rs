@@ -15,7 +15,7 @@ pub(crate) struct HealthFlags {
     #[arg(long, value_name = "DURATION")]
     health_interval: Option<String>,
     /// Consecutive failures needed to report unhealthy
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, value_name = "N")]
     health_retries: Option<i64>,
     /// Time between running the check during the start period (ms|s|m|h)
     #[arg(long, value_name = "DURATION")]

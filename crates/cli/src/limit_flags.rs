@@ -18,19 +18,19 @@ pub(crate) struct BoundFlags {
     #[arg(long, value_name = "WEIGHT")]
     blkio_weight: Option<u16>,
     /// Limit CPU CFS (Completely Fair Scheduler) period
-    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "MICROSECONDS")]
     cpu_period: Option<i64>,
     /// Limit CPU CFS (Completely Fair Scheduler) quota
-    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "MICROSECONDS")]
     cpu_quota: Option<i64>,
     /// Limit CPU real-time period in microseconds
-    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "MICROSECONDS")]
     cpu_rt_period: Option<i64>,
     /// Limit CPU real-time runtime in microseconds
-    #[arg(long, value_name = "MICROSECONDS", allow_hyphen_values = true)]
+    #[arg(long, value_name = "MICROSECONDS")]
     cpu_rt_runtime: Option<i64>,
     /// CPU shares (relative weight)
-    #[arg(short = 'c', long, value_name = "SHARES", allow_hyphen_values = true)]
+    #[arg(short = 'c', long, value_name = "SHARES")]
     cpu_shares: Option<i64>,
     /// CPUs in which to allow execution (0-3, 0,1)
     #[arg(long, value_name = "LIST")]
@@ -42,7 +42,7 @@ pub(crate) struct BoundFlags {
     #[arg(long, value_name = "BYTES")]
     memory_reservation: Option<ByteSize>,
     /// Swap limit equal to memory plus swap: -1 to enable unlimited swap
-    #[arg(long, value_name = "BYTES", allow_hyphen_values = true)]
+    #[arg(long, value_name = "BYTES")]
     memory_swap: Option<Swap>,
 }
 
@@ -76,13 +76,13 @@ pub(crate) struct LimitFlags {
     #[arg(long, value_name = "DEVICE:NUMBER")]
     device_write_iops: Vec<String>,
     /// Tune container memory swappiness (0 to 100)
-    #[arg(long, value_name = "SHARE", allow_hyphen_values = true)]
+    #[arg(long, value_name = "SHARE")]
     memory_swappiness: Option<i64>,
     /// Disable OOM Killer
     #[arg(long)]
     oom_kill_disable: bool,
     /// Tune host's OOM preferences (-1000 to 1000)
-    #[arg(long, value_name = "SCORE", allow_hyphen_values = true)]
+    #[arg(long, value_name = "SCORE")]
     oom_score_adj: Option<i64>,
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct RunFlags {
     pub(crate) rm: bool,
     /// Assign a name to the container
     #[arg(long, value_name = "NAME")]
-    name: Option<corral_spec::ContainerName>,
+    name: Option<String>,
     /// Container host name
     #[arg(short = 'h', long, value_name = "NAME")]
     hostname: Option<String>,
@@ -52,18 +52,18 @@ pub(crate) struct RunFlags {
     workspace: Option<String>,
     /// Working directory inside the container
     #[arg(short, long, value_name = "DIR")]
-    workdir: Option<PathBuf>,
+    workdir: Option<String>,
     /// Username or UID (format: <name|uid>[:<group|gid>])
     #[arg(short, long)]
-    user: Option<corral_spec::UserSpec>,
+    user: Option<String>,
     /// Memory limit
     #[arg(short, long, value_name = "BYTES")]
-    memory: Option<corral_spec::ByteSize>,
+    memory: Option<String>,
     /// Number of CPUs
     #[arg(long, value_name = "DECIMAL")]
-    cpus: Option<corral_spec::CpuCount>,
+    cpus: Option<String>,
     /// Tune container pids limit
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, value_name = "N")]
     pids_limit: Option<i64>,
     /// Size of /dev/shm
     #[arg(long, value_name = "BYTES")]
@@ -88,7 +88,7 @@ pub(crate) struct RunFlags {
     stop_signal: Option<corral_spec::Signal>,
     /// Timeout (in seconds) to stop a container
     #[arg(long, value_name = "SECONDS")]
-    stop_timeout: Option<u32>,
+    stop_timeout: Option<i64>,
     /// Set meta data on a container
     #[arg(short, long, value_name = "KEY=VALUE")]
     label: Vec<String>,
@@ -118,7 +118,7 @@ pub(crate) struct RunFlags {
     more: MoreFlags,
     /// Image, or a directory to pack first (begins with / or ./ or ../, or is .), then the command and its
     /// arguments: flags end where the image begins
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_names = ["IMAGE", "COMMAND"], num_args = 1..)]
+    #[arg(required = true, value_names = ["IMAGE", "COMMAND"], num_args = 1..)]
     words: Vec<String>,
 }
 
@@ -160,8 +160,8 @@ impl RunFlags {
     /// The flags as a valid request.
     pub(crate) fn spec(&self) -> Result<ContainerSpec, Failure> {
         let mut spec = ContainerSpec {
-            name: self.name.clone(),
-            hostname: self.hostname.clone().map(hostname).transpose()?,
+            name: said(&self.name).map(name).transpose()?,
+            hostname: said(&self.hostname).map(hostname).transpose()?,
             entrypoint: match self.entrypoint.as_deref() {
                 None => Entrypoint::Image,
                 Some("") => Entrypoint::Reset,
@@ -169,8 +169,8 @@ impl RunFlags {
             },
             command: self.words.iter().skip(1).cloned().collect(),
             env: env(&self.env_file, &self.env)?,
-            user: self.user.clone(),
-            workdir: self.workdir.as_ref().map(AbsPath::new).transpose().map_err(bad)?,
+            user: said(&self.user).map(str::parse).transpose().map_err(bad)?,
+            workdir: said(&self.workdir).map(AbsPath::new).transpose().map_err(bad)?,
             mounts: self.mounts()?,
             limits: self.limits()?,
             network: self.network.as_deref().map(network).transpose()?,
@@ -182,11 +182,14 @@ impl RunFlags {
             health: corral_spec::HealthRequest::default(),
             restart: RestartPolicy::No,
             stop_signal: self.stop_signal,
-            stop_timeout: self.stop_timeout.map(|seconds| Duration::from_secs(seconds.into())),
+            // Never is what a negative one means.
+            stop_timeout: self
+                .stop_timeout
+                .map(|seconds| Duration::from_secs(seconds.try_into().unwrap_or(NEVER))),
             labels: self.label.iter().map(|label| key_value(label)).collect(),
             profile: self.profile.as_deref().map(profile).transpose()?,
             userns: match self.userns.as_deref() {
-                None | Some("private" | "auto") => UserNamespace::Private,
+                None | Some("" | "private" | "auto") => UserNamespace::Private,
                 Some("host") => UserNamespace::Host,
                 Some(other) => return Err(bad(format!("--userns {other}: only private and host are there"))),
             },
@@ -225,8 +228,8 @@ impl RunFlags {
         let (pids, pids_unlimited) = pids_limit(self.pids_limit)?;
         let ulimits = self.ulimit.iter().map(|text| ulimit(text)).collect::<Result<_, _>>()?;
         let mut limits = Limits {
-            memory: self.memory,
-            cpus: self.cpus,
+            memory: bound("memory", &self.memory)?,
+            cpus: bound("cpus", &self.cpus)?,
             pids,
             shm: self.shm_size,
             ulimits,
@@ -298,16 +301,34 @@ fn workspace(text: &str, cwd: &Path) -> Result<MountRequest, Failure> {
     })
 }
 
-fn hostname(name: String) -> Result<String, Failure> {
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
+/// A year of seconds thrice over.
+const NEVER: u64 = 100_000_000;
+
+/// The value of a flag; an empty one, as wrappers write it, is none.
+fn said(flag: &Option<String>) -> Option<&str> {
+    flag.as_deref().filter(|text| !text.is_empty())
+}
+
+/// A limit; none is what 0 says.
+fn bound<T: std::str::FromStr<Err: std::fmt::Display>>(
+    flag: &str,
+    value: &Option<String>,
+) -> Result<Option<T>, Failure> {
+    let said = said(value).filter(|text| *text != "0");
+    said.map(|text| text.parse().map_err(|error| bad(format!("--{flag} {text}: {error}")))).transpose()
+}
+
+/// `inspect` writes a slash before it.
+fn name(text: &str) -> Result<corral_spec::ContainerName, Failure> {
+    text.strip_prefix('/').unwrap_or(text).parse().map_err(bad)
+}
+
+fn hostname(name: &str) -> Result<String, Failure> {
+    let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(known);
     // 64 bytes is the kernel's bound (uname(2)).
     if name.len() <= 64 && name.split('.').all(label) {
-        Ok(name)
+        Ok(name.to_owned())
     } else {
         Err(bad(format!("invalid hostname {name:?}")))
     }

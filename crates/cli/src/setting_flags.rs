@@ -121,7 +121,8 @@ impl SettingFlags {
         labels.append(&mut spec.labels);
         spec.labels = labels;
         spec.volumes_from.clone_from(&self.volumes_from);
-        spec.log_driver = self.log_driver.as_deref().map(log_driver).transpose()?;
+        spec.log_driver =
+            self.log_driver.as_deref().filter(|name| !name.is_empty()).map(log_driver).transpose()?;
         spec.log_opts = self.log_opt.iter().map(|text| log_opt(text)).collect::<Result<_, _>>()?;
         let domain = |name: &String| match is_host_name(name) {
             true => Ok(name.clone()),

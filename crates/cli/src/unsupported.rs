@@ -64,18 +64,16 @@ const OTHERS: &[(&str, &[Flag])] = &[
     ("volume ls", &[("cluster", None)]),
 ];
 
-/// Why a flag that the parser does not know is refused. Building these flags would cost each start more than parsing
-/// those that are there. In `run`, `create` and `exec` such a flag is found where a name belongs.
-pub(crate) fn refusal(verb: &str, typed: &str) -> Failure {
+/// Why a flag that a verb does not have is refused: `--name` or `-n`. Building these flags would cost each start more
+/// than parsing those that are there.
+pub(crate) fn refusal(verb: &str, flag: &str) -> Failure {
     let flags = match verb {
         "run" | "create" => RUN,
         _ => OTHERS.iter().find(|(known, _)| *known == verb).map_or(&[][..], |(_, flags)| *flags),
     };
-    let flag = typed.split('=').next().unwrap_or(typed);
     let known = match flag.strip_prefix("--") {
         Some(long) => flags.iter().find(|(name, _)| *name == long),
-        // The first of a cluster such as -itp that is not there.
-        None => flag.chars().find_map(|typed| flags.iter().find(|(_, short)| *short == Some(typed))),
+        None => flags.iter().find(|(_, short)| short.is_some_and(|short| flag == format!("-{short}"))),
     };
     match known {
         Some((name, _)) => Failure::with_code(

@@ -3,7 +3,8 @@ use corral_spec::ContainerId;
 use crate::{Engine, Error, View};
 
 impl Engine {
-    /// Finds a container by name, id, or unique beginning of the id, in this order, as Docker does.
+    /// Finds a container by name (`web`, and `/web` as `inspect` writes it), id, or unique beginning of the id, in this
+    /// order, as Docker does.
     ///
     /// # Errors
     /// [`Error::NoContainer`], [`Error::Ambiguous`].
@@ -13,9 +14,10 @@ impl Engine {
         {
             return Ok(id);
         }
+        let name = text.strip_prefix('/').unwrap_or(text);
         // A rename that was killed leaves a lease of a name that is not the container's.
-        if let Some(id) = self.layout.by_name(text)
-            && self.layout.container_record(&id)?.is_some_and(|record| record.name.as_str() == text)
+        if let Some(id) = self.layout.by_name(name)
+            && self.layout.container_record(&id)?.is_some_and(|record| record.name.as_str() == name)
         {
             return Ok(id);
         }

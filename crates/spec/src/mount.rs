@@ -194,7 +194,8 @@ impl MountRequest {
                 "ro" => read_only = true,
                 "nocopy" if matches!(source, MountSource::Volume(_)) => options.no_copy = true,
                 "nocopy" => return Err(fail("nocopy is for volumes")),
-                "rw" | "z" | "Z" => {}
+                // The last three told Docker for the Mac how stale a copy may be.
+                "rw" | "z" | "Z" | "cached" | "delegated" | "consistent" => {}
                 _ => return Err(fail("known options are ro, rw, nocopy, z and Z")),
             }
         }

@@ -10,7 +10,8 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use crate::app::Globals;
 use crate::failure::{ENGINE, Failure};
 use crate::relay::{self, Ends};
-use crate::{Words, run_flags, unsupported};
+use crate::words::FlagsEnd;
+use crate::{Words, run_flags};
 
 #[derive(Debug, clap::Args)]
 struct Flags {
@@ -36,16 +37,13 @@ struct Flags {
     #[arg(short, long, value_name = "DIR")]
     workdir: Option<std::path::PathBuf>,
     /// Container, then the command and its arguments: flags end where the container begins
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_names = ["CONTAINER", "COMMAND"], num_args = 2..)]
+    #[arg(required = true, value_names = ["CONTAINER", "COMMAND"], num_args = 2..)]
     words: Vec<String>,
 }
 
 /// `corral exec`.
 pub(super) fn exec(globals: &Globals, words: Words) -> Result<u8, Failure> {
-    let Some(flags) = super::parse::<Flags>("exec", words.clone())? else { return Ok(0) };
-    if let Some(flag) = flags.words.first().filter(|word| word.starts_with('-')) {
-        return Err(unsupported::refusal("exec", flag));
-    }
+    let Some(flags) = parse(&words)? else { return Ok(0) };
     if flags.detach {
         return in_background(globals, &words);
     }
@@ -54,6 +52,10 @@ pub(super) fn exec(globals: &Globals, words: Words) -> Result<u8, Failure> {
     let code = relay::run(process, ends)?;
     engine.record_exec_end(note, code)?;
     Ok(code)
+}
+
+fn parse(words: &Words) -> Result<Option<Flags>, Failure> {
+    super::parse_until(FlagsEnd::AtName, "exec", words)
 }
 
 /// A process in a container needs a parent that outlives it, and dies with that parent: the detached form is
@@ -88,8 +90,7 @@ const STARTED: &str = "started\n";
 pub(crate) fn background(words: Words) -> Result<u8, Failure> {
     rustix::process::setsid().map_err(std::io::Error::from)?;
     let start = || {
-        let flags =
-            super::parse::<Flags>("exec", words)?.ok_or_else(|| Failure::new("nothing to execute"))?;
+        let flags = parse(&words)?.ok_or_else(|| Failure::new("nothing to execute"))?;
         let engine = Globals::default().engine()?;
         let (process, _, note) = start(&engine, &flags)?;
         Ok::<_, Failure>((engine, process, note))

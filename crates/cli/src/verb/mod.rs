@@ -37,11 +37,11 @@ mod volume_list;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::error::ContextKind;
 use clap::{Args, FromArgMatches};
 
 use crate::app::Globals;
 use crate::failure::{ENGINE, Failure};
+use crate::words::{FlagsEnd, Misread, rewrite};
 use crate::{Words, output, unsupported};
 
 const ABOUT: &str = "Pack, run and confine AI agents and their tools in containers";
@@ -154,6 +154,9 @@ pub(crate) fn dispatch(first: Option<OsString>, rest: Words) -> Result<u8, Failu
                 *place = Some(PathBuf::from(value));
             }
             "--version" | "-v" => return version(),
+            // There is no daemon that would say more, or that could be elsewhere.
+            "--debug" | "-D" | "--tls=false" => {}
+            "--log-level" | "-l" if value.is_some() || words.next().is_some() => {}
             "--help" | "-h" | "help" => return help(words.next()),
             _ if flag.starts_with('-') => {
                 return Err(Failure::with_code(
@@ -215,38 +218,31 @@ pub(crate) fn parse<T: Args + FromArgMatches>(
     verb: &'static str,
     words: Words,
 ) -> Result<Option<T>, Failure> {
-    if let Some(answer) = describe::asked(&words) {
-        return answer(T::augment_args(command(verb))).map(|()| None);
-    }
-    parse_words(verb, words).map(Some).or_else(|error| answer(verb, &error).map(|()| None))
+    parse_until(FlagsEnd::Never, verb, &words)
 }
 
-/// Docker's flags without a value take `=true` and `=false` too. The parser does not, and what is asked for that seldom
-/// is not to cost every start: what it complains of is written as it reads it, and read again.
-fn parse_words<T: Args + FromArgMatches>(verb: &'static str, mut words: Words) -> Result<T, clap::Error> {
-    loop {
-        let error = match parse_plain(verb, &words) {
-            Err(error) if error.kind() == clap::error::ErrorKind::TooManyValues => error,
-            parsed => return parsed,
-        };
-        let context = |kind| match error.get(kind) {
-            Some(clap::error::ContextValue::String(text)) => Some(text.as_str()),
-            _ => None,
-        };
-        let (flag, value) = (context(ContextKind::InvalidArg), context(ContextKind::InvalidValue));
-        let (Some(flag), Some(value)) = (flag, value) else { return Err(error) };
-        let typed = format!("{flag}={value}");
-        let Some(at) = words.iter().position(|word| *word == *typed) else { return Err(error) };
-        match value {
-            "true" | "True" | "TRUE" | "t" | "T" | "1" => words[at] = flag.into(),
-            "false" | "False" | "FALSE" | "f" | "F" | "0" => drop(words.remove(at)),
-            _ => return Err(error),
-        }
+/// The same of a verb whose flags end elsewhere.
+fn parse_until<T: Args + FromArgMatches>(
+    end: FlagsEnd,
+    verb: &'static str,
+    words: &Words,
+) -> Result<Option<T>, Failure> {
+    let command = T::augment_args(command(verb));
+    match rewrite(&command, words, end) {
+        _ if let Some(answer) = describe::asked(words) => answer(command).map(|()| None),
+        Ok(words) => matches(verb, command, words),
+        Err(Misread::Unknown(flag)) => Err(unsupported::refusal(verb, &flag)),
+        Err(Misread::Wrong(why)) => Err(Failure::usage(verb, why)),
     }
 }
 
-fn parse_plain<T: Args + FromArgMatches>(verb: &'static str, words: &Words) -> Result<T, clap::Error> {
-    T::from_arg_matches(&T::augment_args(command(verb)).try_get_matches_from(words)?)
+fn matches<T: FromArgMatches>(
+    verb: &'static str,
+    mut command: clap::Command,
+    words: Words,
+) -> Result<Option<T>, Failure> {
+    let parsed = command.try_get_matches_from_mut(words).and_then(|found| T::from_arg_matches(&found));
+    parsed.map(Some).or_else(|error| answer(verb, &command, &error).map(|()| None))
 }
 
 fn command(verb: &'static str) -> clap::Command {
@@ -262,19 +258,41 @@ fn command(verb: &'static str) -> clap::Command {
 }
 
 /// Prints the help that was asked for, or tells what is wrong with the words.
-fn answer(verb: &str, error: &clap::Error) -> Result<(), Failure> {
+fn answer(verb: &str, command: &clap::Command, error: &clap::Error) -> Result<(), Failure> {
+    use clap::error::ErrorKind;
     let text = error.to_string();
-    if error.kind() == clap::error::ErrorKind::DisplayHelp {
-        return output::print(&text);
+    match error.kind() {
+        ErrorKind::DisplayHelp => output::print(&text),
+        ErrorKind::MissingRequiredArgument | ErrorKind::TooFewValues | ErrorKind::UnknownArgument => {
+            Err(Failure::names(verb, &how_many(command)))
+        }
+        _ => {
+            let line = text.lines().next().unwrap_or_default();
+            Err(Failure::usage(verb, line.strip_prefix("error: ").unwrap_or(line)))
+        }
     }
-    if error.kind() == clap::error::ErrorKind::UnknownArgument
-        && let Some(clap::error::ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
-        && flag.starts_with('-')
-    {
-        return Err(unsupported::refusal(verb, flag));
+}
+
+/// How many words beside its flags a verb takes, in Docker's words.
+fn how_many(command: &clap::Command) -> String {
+    let mut counts = (0, Some(0_usize));
+    for name in command.get_positionals() {
+        let range = name.get_num_args().unwrap_or_else(|| 1.into());
+        counts.0 += if name.is_required_set() { range.min_values().max(1) } else { 0 };
+        let most = match name.get_action() {
+            clap::ArgAction::Append => usize::MAX,
+            _ => range.max_values(),
+        };
+        counts.1 = counts.1.filter(|_| most != usize::MAX).map(|sum| sum + most);
     }
-    let line = text.lines().next().unwrap_or_default();
-    Err(Failure::usage(verb, line.strip_prefix("error: ").unwrap_or(line)))
+    let many = |count| if count == 1 { "1 argument".to_owned() } else { format!("{count} arguments") };
+    match counts {
+        (_, Some(0)) => "accepts no arguments".to_owned(),
+        (least, Some(most)) if least == most => format!("requires {}", many(least)),
+        (0, Some(most)) => format!("requires at most {}", many(most)),
+        (least, Some(most)) => format!("requires at least {least} and at most {}", many(most)),
+        (least, None) => format!("requires at least {}", many(least)),
+    }
 }
 
 /// Does the same to each name, prints the name of each success, and answers 1 if one failed: how Docker's

@@ -86,7 +86,9 @@ impl<'e> PsFilter<'e> {
             _ => None,
         };
         let plain = !self.impossible
-            && filters.pattern("name", record.name.as_str())
+            // inspect writes names with a slash, and patterns such as ^/web$ are common.
+            && (filters.pattern("name", record.name.as_str())
+                || filters.pattern("name", &format!("/{}", record.name)))
             && filters.pattern("id", record.id.as_str())
             && filters.labels(&labels(view))
             && filters.exact("status", &[view.state.as_str()])

@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 
+use clap::Args;
 use corral_engine::{Engine, Prepared, Started, Wanted, Watch};
 use corral_image::Image;
 use corral_monitor::client::{AttachOptions, Beginning, Client, DetachKeys, Outcome, attach_terminal};
@@ -11,29 +12,27 @@ use rustix::stdio::stdin;
 use crate::app::Globals;
 use crate::failure::{ENGINE, Failure};
 use crate::run_flags::{RunFlags, WithMore};
-use crate::{Words, output, unsupported};
+use crate::words::{FlagsEnd, rewrite};
+use crate::{Words, output};
 
 /// `corral run`: make, start, attach, answer the program's exit code.
 pub(super) fn run(globals: &Globals, words: Words) -> Result<u8, Failure> {
-    let Some(flags) = parse("run", words)? else { return Ok(0) };
+    let Some(flags) = parse("run", &words)? else { return Ok(0) };
     need_terminal(&flags)?;
     try_run(globals, &flags).map_err(Failure::of_engine)
 }
 
 /// The flags; Docker's that are not there yet are refused by name. Most commands have but the usual ones, and a parser
-/// for these alone is quicker to build: what it does not know stands where the image's name belongs, and then all are
-/// built.
-fn parse(verb: &'static str, words: Words) -> Result<Option<RunFlags>, Failure> {
-    if !super::describe::is_question(&words) {
-        match super::parse::<RunFlags>(verb, words.clone())? {
-            Some(flags) if flags.image().starts_with('-') => {}
-            parsed => return Ok(parsed),
+/// for these alone is quicker to build: all are built for what it does not know.
+fn parse(verb: &'static str, words: &Words) -> Result<Option<RunFlags>, Failure> {
+    if !super::describe::is_question(words) {
+        let usual = RunFlags::augment_args(super::command(verb));
+        if let Ok(words) = rewrite(&usual, words, FlagsEnd::AtName) {
+            return super::matches(verb, usual, words);
         }
     }
-    match super::parse::<WithMore>(verb, words)?.map(WithMore::joined) {
-        Some(flags) if flags.image().starts_with('-') => Err(unsupported::refusal(verb, flags.image())),
-        parsed => Ok(parsed),
-    }
+    let all = super::parse_until::<WithMore>(FlagsEnd::AtName, verb, words)?;
+    Ok(all.map(WithMore::joined))
 }
 
 fn try_run(globals: &Globals, flags: &RunFlags) -> Result<u8, Failure> {
@@ -130,7 +129,7 @@ fn background(engine: &Engine, started: Started, remove: bool) -> Result<u8, Fai
 
 /// `corral create`: make, and print the id.
 pub(super) fn create(globals: &Globals, words: Words) -> Result<u8, Failure> {
-    let Some(flags) = parse("create", words)? else { return Ok(0) };
+    let Some(flags) = parse("create", &words)? else { return Ok(0) };
     let act = || {
         let spec = flags.spec()?;
         let engine = globals.engine()?;

@@ -12,7 +12,7 @@ use crate::output;
 #[derive(Debug, clap::Args)]
 struct Flags {
     /// Container, then options of ps: -ef, aux, -o FIELD,…
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_names = ["CONTAINER", "ps OPTIONS"], num_args = 1..)]
+    #[arg(required = true, value_names = ["CONTAINER", "ps OPTIONS"], num_args = 1..)]
     words: Vec<String>,
 }
 
@@ -68,11 +68,9 @@ struct Column {
 
 /// `corral top`.
 pub(super) fn top(globals: &Globals, words: Words) -> Result<u8, Failure> {
-    let Some(flags) = super::parse::<Flags>("top", words)? else { return Ok(0) };
+    let parsed = super::parse_until::<Flags>(crate::words::FlagsEnd::AtName, "top", &words)?;
+    let Some(flags) = parsed else { return Ok(0) };
     let Some((container, options)) = flags.words.split_first() else { return Ok(0) };
-    if container.starts_with('-') {
-        return Err(Failure::usage("top", format!("unknown flag: {container}")));
-    }
     let columns = columns(options)?;
     let engine = globals.engine()?;
     let entries = engine.top(&engine.find(container)?)?;

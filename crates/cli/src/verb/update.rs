@@ -19,7 +19,7 @@ struct Flags {
     #[arg(short, long, value_name = "BYTES")]
     memory: Option<ByteSize>,
     /// Tune container pids limit (set -1 for unlimited)
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    #[arg(long, value_name = "N")]
     pids_limit: Option<i64>,
     /// Restart policy to apply when a container exits
     #[arg(long, value_name = "POLICY")]

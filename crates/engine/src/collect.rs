@@ -57,6 +57,7 @@ impl Engine {
     /// When the disk fails.
     pub fn reap(&self, id: &ContainerId) -> Result<(), Error> {
         self.collect_one(id)?;
+        corral_fault::step!(ReapCollected);
         // A container that is kept has a history worth pinning; nobody waits for this.
         if self.layout.life(id) == Life::Lasting && self.layout.container(id).exists() {
             self.journal().anchor()?;
@@ -113,6 +114,7 @@ impl Engine {
         }
         let Some(lock) = self.layout.try_lock(id)? else { return Ok(false) };
         self.end_processes(id)?;
+        corral_fault::step!(ProcessesEnded);
         let record = self.layout.container_record(id)?;
         match self.due(id, record.as_ref()) {
             Due::Nothing => self.layout.unlock(lock, id)?,

@@ -38,6 +38,7 @@ impl Engine {
         };
         let (upper, reading) = self.writable_layer(&launch);
         let made = self.store().upper_layer(&upper, reading).and_then(|layer| {
+            corral_fault::step!(CommitLayerMade);
             self.store().commit(Commit {
                 base: &image.config,
                 layer: layer.diff_id,

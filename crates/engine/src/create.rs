@@ -2,7 +2,6 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use corral_image::{Group, Image, ResolvedUser, read_file};
-use corral_policy::judge_launch;
 use corral_spec::record::{GENERATION, Launch, Mount, MountKind};
 use corral_spec::{
     ContainerId, ContainerName, ContainerSpec, NetworkMode, ProfileName, UserNamespace, UserPart, UserSpec,
@@ -115,14 +114,13 @@ impl Engine {
             max_files: host::max_files(),
             // Only what shares the host's network can use its name servers.
             resolv_conf: (spec.network == Some(NetworkMode::Host)).then(host::resolv_conf),
+            extra,
         };
         let mut launch = plan::launch(&facts, &spec)?;
-        if !extra.is_empty() {
-            launch.mounts.extend(extra);
-            judge_launch(profile, &launch)?;
-        }
+        corral_fault::step!(MountsSettled);
         make_dir(&facts.data_dir, 0o700)?;
         make_layer(&launch)?;
+        corral_fault::step!(WritableMade);
         let record = ContainerRecord {
             generation: GENERATION,
             id: id.clone(),

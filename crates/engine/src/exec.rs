@@ -48,7 +48,10 @@ impl Engine {
         let process = self.process(&launch, request)?;
         let note = self.record_exec(&view.record, &process.argv)?;
         match corral_runtime::exec(&launch, &status, &process, io) {
-            Ok(process) => Ok((process, note)),
+            Ok(process) => {
+                corral_fault::step!(ExecStarted);
+                Ok((process, note))
+            }
             Err(error) => {
                 self.record_exec_end(note, error.exit_code())?;
                 Err(error.into())

@@ -42,7 +42,10 @@ impl Engine {
             Ok(corral_runtime::visit(&launch, status.as_ref(), scope, work)?)
         };
         match enter() {
-            Ok(visit) => Ok(Guest { engine: self, id: id.clone(), lock, visit }),
+            Ok(visit) => {
+                corral_fault::step!(GuestStarted);
+                Ok(Guest { engine: self, id: id.clone(), lock, visit })
+            }
             Err(error) => {
                 if let Some(lock) = lock {
                     self.layout.unlock(lock, id)?;

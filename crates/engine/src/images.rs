@@ -29,6 +29,7 @@ impl Engine {
         message: Option<&str>,
     ) -> Result<Digest, Error> {
         let id = self.store().import(archive, name, changes, message)?;
+        corral_fault::step!(ImageTaken);
         self.record_work(&[of_image(Action::ImageImport, &id, name)])?;
         Ok(id)
     }
@@ -50,6 +51,7 @@ impl Engine {
     }
 
     fn record_loaded(&self, loaded: Vec<Loaded>) -> Result<Vec<Loaded>, Error> {
+        corral_fault::step!(ImageTaken);
         let mut events = Vec::new();
         for image in &loaded {
             match image.references.as_slice() {

@@ -165,6 +165,7 @@ impl Engine {
             return Ok(());
         }
         std::fs::write(&mark, "").map_err(fail("mark"))?;
+        corral_fault::step!(VolumeFilling);
         let dir = File::open(&path).map_err(fail("open"))?;
         let mut tree = TreeWriter::new(OwnedFd::from(dir.try_clone().map_err(fail("open"))?), Owners::Keep);
         let attributes = copy_union(&dirs, &mut tree)?;
@@ -174,6 +175,7 @@ impl Engine {
                 .map_err(fail("give its owner to"))?;
             dir.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(fail("give its mode to"))?;
         }
+        corral_fault::step!(VolumeFilled);
         std::fs::remove_file(&mark).map_err(fail("unmark"))
     }
 }

@@ -47,6 +47,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) max_files: u64,
     /// The host's resolv.conf.
     pub(crate) resolv_conf: Option<String>,
+    /// Mounts of the engine's own, behind all others.
+    pub(crate) extra: Vec<Mount>,
 }
 
 /// What the host gives for a mount of the spec.
@@ -81,7 +83,7 @@ pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, 
     let process = process(facts, spec, &hostname)?;
     let Facts { id, name, image, image_name, .. } = facts;
     let whose = Whose { id, name, image, image_name };
-    let launch = Launch {
+    let mut launch = Launch {
         generation: GENERATION,
         id: facts.id.clone(),
         root: Root {
@@ -118,6 +120,7 @@ pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, 
         restart: spec.restart,
         journal: None,
     };
+    launch.mounts.extend_from_slice(&facts.extra);
     judge_launch(facts.profile, &launch)?;
     Ok(launch)
 }
@@ -347,6 +350,7 @@ mod tests {
             run_dir: "/run/c".into(),
             max_files: 4096,
             resolv_conf: None,
+            extra: Vec::new(),
         };
         launch(&facts, spec)
     }

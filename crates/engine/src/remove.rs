@@ -33,6 +33,7 @@ impl Engine {
                 });
             }
             self.kill_for_removal(&view)?;
+            corral_fault::step!(KilledForRemoval);
         }
         // What cannot be measured is removed all the same.
         let discarded = tree_size(&self.layout.container(id).join("upper")).unwrap_or_default();

@@ -64,7 +64,10 @@ impl Engine {
         let raw = Raw::from_named_raw(signal.number())
             .ok_or_else(|| Error::Invalid(format!("signal {signal} cannot be sent")))?;
         match pidfd_send_signal(&init, raw) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Ok(()) | Err(rustix::io::Errno::SRCH) => {
+                corral_fault::step!(SignalSent);
+                Ok(())
+            }
             Err(error) => Err(Error::io(format!("send {signal}"))(error.into())),
         }
     }
@@ -153,7 +156,7 @@ impl Engine {
             // The first process takes its pid namespace with it. Frozen processes die by their group: it lets
             // SIGKILL through on cgroup2, and thaws them on v1. It may be gone a moment later.
             match pidfd_send_signal(&init, Raw::KILL) {
-                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                Ok(()) | Err(rustix::io::Errno::SRCH) => corral_fault::step!(SignalSent),
                 Err(error) => return Err(Error::io("kill")(error.into())),
             }
             let group = ControlGroup::open(status.cgroup2.as_deref(), &status.cgroup1);
@@ -200,7 +203,9 @@ impl Engine {
     /// Tells the monitor not to start the container again, and the next boot whether to.
     fn mark_stopped(&self, id: &ContainerId, stopped: Stopped) -> Result<(), Error> {
         std::fs::write(self.layout.container(id).join(STOPPED), stopped.word())
-            .map_err(Error::io("mark the container as stopped"))
+            .map_err(Error::io("mark the container as stopped"))?;
+        corral_fault::step!(StopMarked);
+        Ok(())
     }
 
     pub(crate) fn is_stopped(&self, id: &ContainerId) -> bool {

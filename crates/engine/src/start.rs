@@ -64,6 +64,7 @@ impl Engine {
                 _ => {}
             }
         }
+        corral_fault::step!(MarksRemoved);
         self.start_prepared(Prepared { record: view.record, launch, lock, life })
     }
 
@@ -76,6 +77,7 @@ impl Engine {
         if prepared.life == Life::Lasting {
             let mark = self.layout.container(&prepared.record.id).join("started");
             std::fs::write(mark, "").map_err(Error::io("mark the container as started"))?;
+            corral_fault::step!(StartMarked);
         }
         let client = self.spawn_monitor(&prepared)?;
         Ok(Started { id: prepared.record.id, client })
@@ -101,12 +103,14 @@ impl Engine {
             .env_clear()
             .env("CORRAL_ROOT", self.layout.root())
             .env("CORRAL_RUN", self.layout.run_root())
+            .envs(corral_fault::environment())
             .current_dir("/")
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::from(lock))
             .stderr(Stdio::null())
             .spawn()
             .map_err(Error::io("execute the container's monitor"))?;
+        corral_fault::step!(MonitorSpawned);
         Ok(ours)
     }
 }

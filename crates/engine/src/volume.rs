@@ -143,7 +143,9 @@ impl Engine {
                 .map_err(Error::io(format!("make volume {name}")))
         };
         make(0o700, &self.layout.volumes())?;
-        make(0o755, &self.layout.volume(name))
+        make(0o755, &self.layout.volume(name))?;
+        corral_fault::step!(VolumeDirMade);
+        Ok(())
     }
 
     /// Under the lock: where a volume's data is; it is made if it does not exist. The database is not opened for a
@@ -233,6 +235,7 @@ impl Engine {
     pub(crate) fn erase_volume(&self, db: &Database, name: &str) -> Result<(), Error> {
         remove_tree(&self.layout.volume(name))?;
         remove_tree(&self.layout.filling(name))?;
+        corral_fault::step!(VolumeEmptied);
         db.remove_volume(name)?;
         self.record_end(Event::new(Action::VolumeDestroy, name).with("driver", "local"))
     }

@@ -128,7 +128,9 @@ impl Store {
 
     pub(crate) fn remove_record(&self, id: &Digest) -> Result<(), Error> {
         let path = self.image_path(id);
-        std::fs::remove_file(&path).map_err(|e| Error::io("remove", path, e))
+        std::fs::remove_file(&path).map_err(|e| Error::io("remove", path, e))?;
+        corral_fault::step!(ImageForgotten);
+        Ok(())
     }
 
     fn sweep_cache(&self) -> Result<(), Error> {
@@ -154,7 +156,10 @@ impl Sweep<'_> {
         let path = self.store.layer_path(layer);
         self.moved += 1;
         match rustix::fs::rename(&path, self.trash.path().join(self.moved.to_string())) {
-            Ok(()) | Err(Errno::NOENT) => Ok(bytes),
+            Ok(()) | Err(Errno::NOENT) => {
+                corral_fault::step!(LayerTrashed);
+                Ok(bytes)
+            }
             Err(errno) => Err(Error::io("remove", path, errno)),
         }
     }
@@ -164,7 +169,10 @@ impl Sweep<'_> {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
                 Err(Error::io("remove", self.store.blob_path(blob), e))
             }
-            _ => Ok(()),
+            _ => {
+                corral_fault::step!(BlobRemoved);
+                Ok(())
+            }
         }
     }
 }

@@ -102,9 +102,13 @@ impl Store {
             .map_err(|e| Error::Archive(format!("a path comes twice and is not UTF-8: {e}")))?;
         std::fs::write(&path, json).map_err(|e| Error::io("write", &path, e))?;
         let target = self.layer_path(&meta.diff_id);
+        corral_fault::step!(LayerStaged);
         loop {
             let errno = match rustix::fs::rename(&draft, &target) {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    corral_fault::step!(LayerPlaced);
+                    return Ok(());
+                }
                 Err(errno) => errno,
             };
             if !is_taken(errno) {
@@ -126,6 +130,7 @@ impl Store {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let dir = rustix::fs::open(self.dir(), flags, Mode::empty()).map_err(fail)?;
         rustix::fs::syncfs(dir).map_err(fail)?;
+        corral_fault::step!(LayersSynced);
         for layer in layers {
             if !self.is_synced(layer) {
                 self.write_atomic(&self.layer_path(layer).join("synced"), b"", Durable::No)?;

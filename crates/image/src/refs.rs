@@ -110,6 +110,7 @@ impl Store {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(false),
             Err(e) => return Err(Error::io("remove", path, e)),
         }
+        corral_fault::step!(NameRemoved);
         // Empty directories mean nothing; one that another name lives in refuses to go.
         for dir in path.ancestors().skip(1).take(2) {
             if std::fs::remove_dir(dir).is_err() {

@@ -30,6 +30,7 @@ impl Store {
             if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok()
                 && fstat(&lock).map_err(fail)?.st_nlink > 0
             {
+                corral_fault::step!(StagingMade);
                 return Ok(Staging { path, _lock: lock });
             }
         }

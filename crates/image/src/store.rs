@@ -55,6 +55,7 @@ impl Store {
             }
             File::create(draft.join("lock"))?;
             File::create(draft.join("lease"))?;
+            corral_fault::step!(StoreDrafted);
             match std::fs::rename(&draft, &self.dir) {
                 Err(e) if Errno::from_io_error(&e).is_some_and(is_taken) => Ok(()),
                 done => done,
@@ -131,7 +132,9 @@ impl Store {
                 Durable::Yes => file.sync_data(),
                 Durable::No => Ok(()),
             });
+            corral_fault::step!(FileStaged);
             let placed = written.and_then(|()| std::fs::rename(&draft, target));
+            corral_fault::step!(FilePlaced);
             match placed {
                 Ok(()) => return Ok(()),
                 Err(e)

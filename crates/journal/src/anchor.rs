@@ -192,6 +192,8 @@ fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staged)?;
     file.write_all(bytes)?;
     file.sync_data()?;
+    corral_fault::step!(AnchorsStaged);
     std::fs::rename(&staged, path)?;
+    corral_fault::step!(AnchorsPlaced);
     File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
 }

@@ -107,9 +107,11 @@ impl Lane<'_> {
             return Err(Error::Full(self.journal.segments()));
         }
         append_all(&self.segment, &bytes, self.head.offset, &path)?;
+        corral_fault::step!(EventsAppended);
         self.head.offset += bytes.len() as u64;
         self.head.link = link;
         self.remember();
+        corral_fault::step!(HeadWritten);
         if rotated { self.trim() } else { Ok(()) }
     }
 

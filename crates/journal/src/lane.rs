@@ -81,8 +81,10 @@ impl<'a> Lane<'a> {
         let (staged, new) = stage(self.journal, (self.lane, next), &key, (reason, link, time))?;
         let path = self.journal.segment(self.lane, self.head.number);
         append_all(&self.segment, &closing, self.head.offset, &path)?;
+        corral_fault::step!(SegmentClosed);
         let place = self.journal.segment(self.lane, next);
         std::fs::rename(&staged, &place).map_err(Error::io("put in place", &place))?;
+        corral_fault::step!(SegmentPlaced);
         rustix::fs::fdatasync(&self.segment).map_err(Error::os("sync", &path))?;
         self.enter(new)?;
         rustix::fs::fdatasync(&self.segment).map_err(Error::os("sync", &place))
@@ -125,6 +127,7 @@ impl<'a> Lane<'a> {
             for number in &numbers[..too_many] {
                 let path = self.journal.segment(self.lane, *number);
                 std::fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+                corral_fault::step!(SegmentTrimmed);
             }
         }
         Ok(())
@@ -189,6 +192,7 @@ fn recover<'a>(
             let (staged, (segment, head)) = stage(journal, (lane, number), &key, (reason, link, time))?;
             let path = journal.segment(lane, number);
             std::fs::rename(&staged, &path).map_err(Error::io("put in place", &path))?;
+            corral_fault::step!(SegmentPlaced);
             if !locked(&segment, &path)? {
                 return Ok(None);
             }
@@ -303,6 +307,7 @@ fn stage(
     let opening = segment::opening((lane, number), (reason, anchored), &before, time);
     line::write(&mut line, &key, &mut link, opening);
     append_all(&segment, &line, 0, &staged)?;
+    corral_fault::step!(SegmentStaged);
     Ok((staged, (segment, Head { number, offset: line.len() as u64, link, key })))
 }
 
@@ -380,6 +385,7 @@ impl Journal {
                 OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staged)?;
             std::io::Write::write_all(&mut file, &bytes)?;
             file.sync_data()?;
+            corral_fault::step!(KeyStaged);
             // Who comes second takes the first one's key.
             match std::fs::hard_link(&staged, &path) {
                 Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
@@ -387,6 +393,7 @@ impl Journal {
             }
         };
         let made = make().map_err(Error::io("make", &path));
+        corral_fault::step!(KeyPlaced);
         drop(std::fs::remove_file(&staged));
         made.and_then(|()| self.known_key())
     }

@@ -109,5 +109,6 @@ pub fn listen(run_dir: &Path, directory: impl AsFd) -> Result<OwnedFd, Error> {
     }
     .and_then(|()| rustix::net::listen(&socket, 16))
     .map_err(fail)?;
+    corral_fault::step!(Listening);
     Ok(socket)
 }

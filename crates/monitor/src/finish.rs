@@ -70,7 +70,9 @@ impl Ended {
 /// Takes down a container whose first process has ended.
 pub fn end(mut supervisor: Supervisor) -> Ended {
     let finished_ns = now_ns();
+    corral_fault::step!(EndSeen);
     drain(&mut supervisor);
+    corral_fault::step!(OutputDrained);
     // A check would hold the pid namespace, and with it the container's end.
     drop(supervisor.checks.take());
     if let Err(error) = supervisor.log.finish(now_ns()) {
@@ -91,6 +93,7 @@ pub fn end(mut supervisor: Supervisor) -> Ended {
     });
     let oom_killed = oom_kills > 0;
     notes.extend(running.cleanup().iter().map(ToString::to_string));
+    corral_fault::step!(GroupsRemoved);
     notes.iter().for_each(|note| run_dir.note(NOTES, note));
     let (code, started_ns) = (state.code(), status.started_ns);
     let exit = Exit {
@@ -111,6 +114,7 @@ pub fn record_end(events: &Events, exit: &Exit, run_dir: &Directory) {
     if let Err(error) = events.died(exit) {
         run_dir.note(NOTES, &error.to_string());
     }
+    corral_fault::step!(EndRecorded);
 }
 
 /// Ends a monitor whose container has ended; its end is recorded.
@@ -190,7 +194,9 @@ fn close(
     }
     // Closed, not unlocked: its closing is what the readers of the log wait for.
     drop(lock);
+    corral_fault::step!(LockDropped);
     tell(&mut peers, last_word);
+    corral_fault::step!(EndTold);
     see_off(peers, ending.remove);
     if run_dir.exists() || (ending.remove && records_dir.exists()) {
         After::Reap(ending.id.clone())

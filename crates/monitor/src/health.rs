@@ -78,6 +78,7 @@ impl Checks {
             return None;
         }
         let running = self.running.take()?;
+        corral_fault::step!(CheckEnded);
         let grace = now < self.began + Duration::from_millis(self.plan.start_period_ms);
         let limit = Duration::from_millis(self.plan.timeout_ms);
         let health = status.health.get_or_insert_default();
@@ -103,6 +104,7 @@ impl Checks {
         };
         // Without a child there is no result, and the next one is tried when it is due.
         if let Ok(check) = Check::start(launch, status, process) {
+            corral_fault::step!(CheckStarted);
             self.running = Some(Running { check, began: now, started_ns: now_ns(), output: Vec::new() });
         }
     }

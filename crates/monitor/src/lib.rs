@@ -173,6 +173,7 @@ fn take_place(invocation: &Invocation, held: OwnedFd) -> Result<(Place, Director
     let lock = enter::lock(&run_dir.path, &run_dir.fd, held)?;
     let records_dir = Directory::open(&invocation.records_dir)?;
     let launch = records_dir.launch()?;
+    corral_fault::step!(PlaceTaken);
     Ok((Place { records_dir, lock }, run_dir, launch))
 }
 
@@ -195,6 +196,7 @@ impl Begun {
     ) -> Supervisor {
         let Self { running, streams, status, checks } = self;
         clients.tell(ToClient::Started { pid: status.init.pid });
+        corral_fault::step!(StartTold);
         Supervisor { running, streams, clients, log, status, checks, run_dir, lost: None, events }
     }
 }
@@ -206,7 +208,9 @@ fn begin(run_dir: &Directory, launch: &Launch, events: &mut Events, restarts: u3
     if let Some(console) = created.console.take() {
         streams.set_terminal(console)?;
     }
+    corral_fault::step!(ContainerMade);
     let running = created.start()?;
+    corral_fault::step!(ContainerBegun);
     let status = Status {
         generation: GENERATION,
         monitor,
@@ -221,6 +225,7 @@ fn begin(run_dir: &Directory, launch: &Launch, events: &mut Events, restarts: u3
     };
     // A container that cannot be recorded does not run.
     let recorded = events.started().map_err(Error::from);
+    corral_fault::step!(StartRecorded);
     match recorded.and_then(|()| run_dir.put(STATUS, &status, Durability::None)) {
         Ok(()) => Ok(Begun { running, streams, status, checks: None }),
         Err(error) => {

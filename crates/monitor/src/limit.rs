@@ -27,6 +27,7 @@ impl Supervisor {
         self.status.cgroup1.extend(new);
         self.run_dir.put(crate::STATUS, &self.status, Durability::None)?;
         let done = self.running.cgroup_mut().carry_out(update);
+        corral_fault::step!(BoundsSet);
         if done.is_err() {
             self.status.cgroup1 = before;
             self.run_dir.put(crate::STATUS, &self.status, Durability::None)?;

@@ -53,7 +53,9 @@ impl Directory {
             if durability == Durability::Disk {
                 file.sync_data()?;
             }
+            corral_fault::step!(StatusStaged);
             rustix::fs::renameat(&self.fd, &next, &self.fd, name)?;
+            corral_fault::step!(StatusPlaced);
             if durability == Durability::Disk {
                 // An O_PATH descriptor cannot be synced.
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

@@ -77,18 +77,23 @@ pub fn again(ended: &mut Ended, place: &Place, ending: &Ending, backoff: &mut Ba
         ended.run_dir.note(NOTES, &error.to_string());
         return None;
     }
+    corral_fault::step!(RestartPlanned);
     let last_word = ended.last_word();
     let viewers = ended.clients.peers.extract_if(.., |peer| peer.listens());
     let mut viewers: Vec<Peer> = viewers.collect();
     tell(&mut viewers, last_word);
     see_off(viewers, false);
     rest(&mut ended.clients, Instant::now() + wait);
+    corral_fault::step!(RestartRested);
     if is_stopped(records) {
         return None;
     }
     // Gone before the next status: who sees neither sees a container at work.
     match rustix::fs::unlinkat(&records.fd, EXIT, AtFlags::empty()) {
-        Ok(()) | Err(rustix::io::Errno::NOENT) => Some(launch),
+        Ok(()) | Err(rustix::io::Errno::NOENT) => {
+            corral_fault::step!(ExitForgotten);
+            Some(launch)
+        }
         Err(errno) => {
             ended.run_dir.note(NOTES, &format!("remove the last exit record: {errno}"));
             None

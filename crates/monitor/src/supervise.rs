@@ -229,6 +229,7 @@ impl Supervisor {
         if let Err(error) = self.log.append(now_ns(), stream, &bytes) {
             self.lose(bytes.len() as u64, &error);
         }
+        corral_fault::step!(OutputLogged);
         self.clients.tell(match stream {
             Stream::Stdout => ToClient::Stdout(&bytes),
             Stream::Stderr => ToClient::Stderr(&bytes),
@@ -336,6 +337,7 @@ impl Supervisor {
         } else {
             group.thaw()?
         }
+        corral_fault::step!(FrozenOrThawed);
         self.status.paused = pause;
         self.note_failure(self.events.end(&[if pause { Action::Pause } else { Action::Unpause }]));
         self.run_dir.put(crate::STATUS, &self.status, Durability::None)

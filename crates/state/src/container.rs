@@ -64,16 +64,19 @@ impl Layout {
             }
             _ => {}
         }
+        corral_fault::step!(ContainerUnrecorded);
         if let Some(record) = record {
             self.release_name(&record.name, id)?;
             if let Some(slot) = record.host_ids.and_then(crate::IdSlot::of_host) {
                 self.release_ids(slot, id)?;
             }
         }
+        corral_fault::step!(ContainerUnleased);
         let dir = self.container(id);
         if !is_removed_untouched(&dir) {
             crate::remove_tree(&dir)?;
         }
+        corral_fault::step!(ContainerErased);
         self.unlock(lock, id)
     }
 }

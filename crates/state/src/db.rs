@@ -80,6 +80,7 @@ impl Database {
                 "INSERT OR IGNORE INTO volumes (name, created_ns, labels, options) VALUES (?1, ?2, ?3, ?4)",
                 params![name, created_ns, to_json(labels), to_json(options)],
             )
+            .inspect(|_| corral_fault::step!(VolumeRecorded))
             .map(|rows| rows == 1)
             .map_err(|source| self.fail(source))
     }
@@ -106,6 +107,7 @@ impl Database {
     pub fn remove_volume(&self, name: &str) -> Result<bool, Error> {
         self.connection
             .execute("DELETE FROM volumes WHERE name = ?1", params![name])
+            .inspect(|_| corral_fault::step!(VolumeForgotten))
             .map(|rows| rows == 1)
             .map_err(|source| self.fail(source))
     }

@@ -58,6 +58,7 @@ impl Layout {
                     .create(&dir)
                     .map_err(Error::io("make directory", &dir))?;
             }
+            corral_fault::step!(DirectoriesMade);
         }
         Ok(())
     }

@@ -134,11 +134,13 @@ impl Layout {
         if !lease(&passing)? {
             return Ok(false);
         }
+        corral_fault::step!(LeaseClaimed);
         let taken = match life {
             Life::Passing if lasting.symlink_metadata().is_err() => return Ok(true),
             Life::Passing => false,
             Life::Lasting => lease(&lasting)?,
         };
+        corral_fault::step!(LeaseTaken);
         remove(&passing)?;
         Ok(taken)
     }
@@ -147,6 +149,7 @@ impl Layout {
         for path in self.leases(kind).map(|dir| dir.join(what)) {
             if holder(&path).as_ref() == Some(id) {
                 remove(&path)?;
+                corral_fault::step!(LeaseReleased);
             }
         }
         Ok(())

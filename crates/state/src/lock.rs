@@ -52,6 +52,7 @@ impl Layout {
             if std::fs::metadata(&path)
                 .is_ok_and(|there| there.ino() == ours.ino() && there.dev() == ours.dev())
             {
+                corral_fault::step!(ContainerLocked);
                 return Ok(Some(ContainerLock { file }));
             }
         }
@@ -95,9 +96,11 @@ impl Layout {
                 crate::remove_tree(&dir.join(name))?;
             }
         }
+        corral_fault::step!(RunEmptied);
         // The lock's file goes last: from then on another command may make its own, and the directory is that
         // command's to remove.
         crate::remove_tree(&dir.join("lock"))?;
+        corral_fault::step!(RunUnlocked);
         match std::fs::remove_dir(&dir) {
             Err(error) if !matches!(error.kind(), ErrorKind::NotFound | ErrorKind::DirectoryNotEmpty) => {
                 return Err(Error::io("remove", &dir)(error));

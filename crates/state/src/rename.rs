@@ -25,6 +25,7 @@ impl Layout {
         if old.name == *name || self.by_name(name.as_str()).as_ref() != Some(id) {
             self.lease_name(name, id, life)?;
         }
+        corral_fault::step!(RenameLeased);
         let new = ContainerRecord { name: name.clone(), ..old.clone() };
         match self.exchange_record(id, life, &new) {
             Ok(true) => self.release_name(&old.name, id).map(|()| true),
@@ -50,12 +51,14 @@ impl Layout {
             Err(Errno::NOENT) => false,
             Err(errno) => return Err(Error::io("put in place", &there)(errno.into())),
         };
+        corral_fault::step!(RenameExchanged);
         match std::fs::remove_file(&staged) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Error::io("remove", &staged)(error));
             }
             _ => {}
         }
+        corral_fault::step!(RenameCleaned);
         if exchanged && life == Life::Lasting {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
             let synced = openat(CWD, &dir, flags, Mode::empty()).and_then(|fd| fsync(&fd));

@@ -24,7 +24,10 @@ pub fn write_record<T: Serialize>(path: &Path, record: &T, durable: bool) -> Res
     if durable {
         file.sync_all().map_err(Error::io("sync", &staged))?;
     }
-    std::fs::rename(&staged, path).map_err(Error::io("put in place", path))
+    corral_fault::step!(RecordStaged);
+    std::fs::rename(&staged, path).map_err(Error::io("put in place", path))?;
+    corral_fault::step!(RecordPlaced);
+    Ok(())
 }
 
 /// Opens a file that no other user may read. musl's open(3), which std calls, sets FD_CLOEXEC once more by a call of

@@ -11,6 +11,7 @@ mod links;
 mod manifest;
 mod scripts;
 mod skips;
+mod steps;
 mod unsafe_code;
 mod words;
 

@@ -53,7 +53,9 @@ fn paused(engine: &Engine, view: &View, request: &CommitRequest) -> Result<Diges
     // Who loses patience would leave the container frozen: what he sends is delivered after it goes on again.
     let _held = SignalFd::new(["INT", "TERM", "HUP", "QUIT"].iter().filter_map(|name| name.parse().ok()))?;
     Client::connect(&run)?.pause()?;
+    corral_fault::step!(CommitPaused);
     let made = engine.commit(&view.record.id, request);
+    corral_fault::step!(CommitMade);
     let resumed = Client::connect(&run).and_then(|mut client| client.unpause());
     let made = made?;
     resumed?;

@@ -50,6 +50,7 @@ pub(super) fn exec(globals: &Globals, words: Words) -> Result<u8, Failure> {
     let engine = globals.engine()?;
     let (process, ends, note) = start(&engine, &flags)?;
     let code = relay::run(process, ends)?;
+    corral_fault::step!(ExecEnded);
     engine.record_exec_end(note, code)?;
     Ok(code)
 }
@@ -105,6 +106,7 @@ pub(crate) fn background(words: Words) -> Result<u8, Failure> {
     crate::output::print(STARTED)?;
     rustix::stdio::dup2_stdout(null()?).map_err(std::io::Error::from)?;
     let code = process.wait().map_err(Failure::new)?.code();
+    corral_fault::step!(ExecEnded);
     engine.record_exec_end(note, code)?;
     Ok(code)
 }

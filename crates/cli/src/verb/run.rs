@@ -61,6 +61,7 @@ fn try_run(globals: &Globals, flags: &RunFlags) -> Result<u8, Failure> {
         },
     })?;
     cid.map_or(Ok(()), |cid| cid.write(&prepared.record.id))?;
+    corral_fault::step!(CidWritten);
     if stays {
         return run_here(&engine, prepared, &options);
     }
@@ -118,6 +119,7 @@ fn background(engine: &Engine, started: Started, remove: bool) -> Result<u8, Fai
     match client.beginning()? {
         Beginning::Started { .. } => {
             client.detach()?;
+            corral_fault::step!(IdUnsaid);
             output::print(&format!("{}\n", started.id))?;
             Ok(0)
         }
@@ -143,6 +145,7 @@ pub(super) fn create(globals: &Globals, words: Words) -> Result<u8, Failure> {
             watch: Watch::Nobody,
         })?)?;
         cid.map_or(Ok(()), |cid| cid.write(&id))?;
+        corral_fault::step!(IdUnsaid);
         output::print(&format!("{id}\n"))?;
         Ok(0)
     };

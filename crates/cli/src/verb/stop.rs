@@ -52,6 +52,7 @@ pub(super) fn restart(globals: &Globals, words: Words) -> Result<u8, Failure> {
     super::for_each(&flags.containers, |name| {
         let id = engine.find(name)?;
         engine.stop(&id, flags.signal, flags.patience())?;
+        corral_fault::step!(StoppedToRestart);
         start_again(&engine, &id)?;
         engine.record_restart(&id)?;
         Ok(name.to_owned())

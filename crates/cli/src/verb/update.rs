@@ -63,6 +63,7 @@ fn update_one(engine: &Engine, name: &str, change: &LimitChange) -> Result<Strin
         let mut monitor = Client::connect(&engine.layout().run(&id))?;
         let cannot = |error| Failure::new(format!("Cannot update container {}: {error}", id.short()));
         monitor.limit(&updating.to).map_err(cannot)?;
+        corral_fault::step!(BoundsUnrecorded);
     }
     updating.record()?;
     Ok(name.to_owned())

@@ -79,7 +79,9 @@ impl Writer {
         }
         for number in (0..last).rev() {
             std::fs::rename(path(number), path(number + 1)).map_err(Error::file("rotate", path(number)))?;
+            corral_fault::step!(LogMoved);
         }
+        corral_fault::step!(LogRotated);
         Ok(())
     }
 }

@@ -51,6 +51,7 @@ mod plan;
 mod prune;
 mod remove;
 mod rename;
+mod repair;
 mod sealed;
 mod signal;
 mod size;

@@ -107,7 +107,7 @@ steps! {
     "journal" {
         /// The key is written under another name.
         KeyStaged,
-        /// The key is in its place, and under its other name too.
+        /// The key is in its place.
         KeyPlaced,
         /// A segment is begun under a name that is none.
         SegmentStaged,

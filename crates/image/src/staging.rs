@@ -37,7 +37,10 @@ impl Store {
     }
 
     /// Removes what has no living owner; says how many things.
-    pub(crate) fn collect_staging(&self) -> Result<u64, Error> {
+    ///
+    /// # Errors
+    /// When one cannot be removed.
+    pub fn collect_staging(&self) -> Result<u64, Error> {
         let dir = self.sub("staging");
         let mut removed = 0;
         for entry in std::fs::read_dir(&dir).map_err(|e| Error::io("read", &dir, e))? {

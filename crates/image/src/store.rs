@@ -48,8 +48,13 @@ impl Store {
         std::fs::create_dir_all(root).map_err(|e| Error::io("create", root, e))?;
         let draft = root.join(format!(".store-{}", unique()));
         let fail = |e: io::Error| Error::io("create the image store", &self.dir, e);
+        let mut lock = None;
         let made = (|| {
             make_private(&draft)?;
+            // Who collects drafts leaves alone what is locked.
+            let dir = File::open(&draft)?;
+            flock(&dir, FlockOperation::NonBlockingLockExclusive)?;
+            lock = Some(dir);
             for sub in ["blobs", "blobs/sha256", "images", "refs", "layers", "cache", "staging"] {
                 make_private(&draft.join(sub))?;
             }
@@ -65,7 +70,30 @@ impl Store {
             // Another process was first, or it failed: either way the draft is ours alone.
             std::fs::remove_dir_all(&draft).map_err(fail)?;
         }
-        made.map_err(fail)
+        drop(lock);
+        match made {
+            // Whoever was first may have taken our draft for a dead one's before it was locked.
+            Err(_) if self.dir.exists() => {}
+            made => made.map_err(fail)?,
+        }
+        self.collect_drafts(root).map_err(fail)
+    }
+
+    /// Removes what processes left that died while they made the store.
+    fn collect_drafts(&self, root: &Path) -> io::Result<()> {
+        for entry in std::fs::read_dir(root)? {
+            let path = entry?.path();
+            let is_draft =
+                path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".store-"));
+            let Some(dir) = is_draft.then(|| File::open(&path).ok()).flatten() else { continue };
+            if flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                match std::fs::remove_dir_all(&path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The unpacked tree of a layer: a lower directory for overlayfs.

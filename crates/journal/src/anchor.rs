@@ -12,13 +12,14 @@
 use std::fs::File;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::chain::{Key, Mac};
 use crate::head::Head;
+use crate::lane::Lane;
 use crate::line::Link;
 use crate::{Error, Journal, LANES, segment};
 
@@ -138,6 +139,31 @@ impl Journal {
         })
     }
 
+    /// Removes what writers left that died before they put it in place: the next one would write over it.
+    ///
+    /// # Errors
+    /// When it cannot be removed.
+    pub fn collect_staged(&self) -> Result<(), Error> {
+        let directory = self.segments();
+        let lock = match File::open(&directory) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            lock => lock.map_err(Error::io("open", &directory))?,
+        };
+        flock(&lock, FlockOperation::LockExclusive).map_err(Error::os("lock", &directory))?;
+        remove(&staged(&self.anchors_path()))?;
+        drop(lock);
+        for lane in 0..LANES {
+            let staged = self.staged_segment(lane);
+            // Whoever has the lane may be making one.
+            if staged.exists()
+                && let Some(_lane) = Lane::take(self, lane, crate::append::now_ns())?
+            {
+                remove(&staged)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Replaces the document; its text. Durable when it returns.
     pub(crate) fn change_anchors(
         &self,
@@ -185,9 +211,21 @@ impl Journal {
     }
 }
 
+/// Under which name a document is written.
+fn staged(path: &Path) -> PathBuf {
+    path.with_extension("anchors.new")
+}
+
+fn remove(path: &Path) -> Result<(), Error> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
 /// Puts a file in place, whole, and on the disk.
 fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let staged = path.with_extension("anchors.new");
+    let staged = staged(path);
     let mut file =
         std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staged)?;
     file.write_all(bytes)?;

@@ -273,7 +273,7 @@ fn stage(
     key: &Key,
     (reason, before, time): (Reason, Link, u64),
 ) -> Result<(std::path::PathBuf, (OwnedFd, Head)), Error> {
-    let staged = journal.segments().join(format!("new.{lane}"));
+    let staged = journal.staged_segment(lane);
     let open = || {
         let flags = OFlags::RDWR
             | OFlags::CREATE
@@ -378,24 +378,27 @@ impl Journal {
             filled += getrandom(&mut bytes[filled..], GetRandomFlags::empty())
                 .map_err(Error::os("read random numbers for", &path))?;
         }
-        let staged = self.root.join(format!("journal.key.{}", rustix::thread::gettid()));
+        let staged = self.root.join("journal.key.new");
         make_directory(&self.root)?;
         let make = || -> std::io::Result<()> {
             let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&staged)?;
+                OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&staged)?;
+            flock(&file, FlockOperation::LockExclusive)?;
+            // Who comes second takes the first one's key; the file that it waited for is that key then.
+            if path.exists() {
+                return std::fs::remove_file(&staged).or_else(gone);
+            }
+            // One who was killed here has left some of it.
+            file.set_len(0)?;
             std::io::Write::write_all(&mut file, &bytes)?;
             file.sync_data()?;
             corral_fault::step!(KeyStaged);
-            // Who comes second takes the first one's key.
-            match std::fs::hard_link(&staged, &path) {
-                Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
-                _ => Ok(()),
-            }
+            std::fs::rename(&staged, &path)?;
+            corral_fault::step!(KeyPlaced);
+            Ok(())
         };
-        let made = make().map_err(Error::io("make", &path));
-        corral_fault::step!(KeyPlaced);
-        drop(std::fs::remove_file(&staged));
-        made.and_then(|()| self.known_key())
+        make().map_err(Error::io("make", &path))?;
+        self.known_key()
     }
 
     /// The key that is there.
@@ -411,6 +414,11 @@ impl Journal {
         file.read_exact(&mut bytes).map_err(|_| wrong("is shorter than a key"))?;
         Ok(Key(bytes))
     }
+}
+
+/// What is to be removed may be gone.
+fn gone(error: std::io::Error) -> std::io::Result<()> {
+    if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
 /// Why there is no key.

@@ -113,6 +113,11 @@ impl Journal {
         self.segments().join(segment::name(lane, number))
     }
 
+    /// A segment of the lane until it has its first record.
+    pub(crate) fn staged_segment(&self, lane: u32) -> PathBuf {
+        self.segments().join(format!("new.{lane}"))
+    }
+
     /// The directory of the heads.
     pub(crate) fn heads(&self) -> PathBuf {
         self.run.join("journal")

@@ -16,7 +16,7 @@ pub(super) fn repair(globals: &Globals, words: Words) -> Result<u8, Failure> {
     #[derive(Debug, clap::Args)]
     struct Flags {}
     let Some(Flags {}) = super::parse::<Flags>("system repair", words)? else { return Ok(0) };
-    let collected = globals.engine()?.collect()?;
+    let collected = globals.engine()?.repair()?;
     output::print(&format!(
         "collected {} containers of killed processes and {} stale leases\n",
         collected.containers, collected.leases

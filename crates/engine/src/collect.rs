@@ -1,19 +1,24 @@
 use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
-use corral_journal::Action;
+use corral_journal::{Action, Event};
 use corral_runtime::ControlGroup;
 use corral_spec::record::{Exit, GENERATION, Status};
 use corral_spec::{ContainerId, Digest};
-use corral_state::{ContainerLock, ContainerRecord, Life, read_record, write_record};
+use corral_state::{ContainerLock, ContainerRecord, Life, read_record, stage_record};
 
 use crate::journal::of_container;
+use crate::remove::Taking;
 use crate::wait::open_process;
 use crate::{Engine, Error, host};
 
 /// How many run directories a start looks at: enough that garbage never piles up, and few enough that
 /// the thousandth container starts as fast as the first.
 const GLANCE: usize = 16;
+
+/// How a container ended whose monitor cannot say so.
+const KILLED: u8 = 137;
+const CAUSE: &str = "the monitor was killed, or the host went down";
 
 /// What a collection took away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,15 +44,24 @@ impl Engine {
     /// Finds everything that killed processes left behind and cleans it up.
     ///
     /// # Errors
-    /// When the disk fails. Containers that someone works on are left alone.
+    /// The first, when the disk fails; what comes after it is cleaned up all the same. Containers that someone works on
+    /// are left alone.
     pub fn collect(&self) -> Result<Collected, Error> {
-        let ids = self.layout.container_ids()?;
-        let mut collected = Collected::default();
-        for id in ids {
-            collected.containers += usize::from(self.collect_one(&id)?);
+        let (mut collected, mut failed) = (Collected::default(), None);
+        for id in self.layout.container_ids()? {
+            match self.collect_one(&id) {
+                Ok(done) => collected.containers += usize::from(done),
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
         collected.leases = self.layout.collect_leases()?;
-        Ok(collected)
+        failed.map_or(Ok(collected), Err)
+    }
+
+    /// The same, as far as it can be done: a full disk keeps nobody from seeing what there is, or from removing it.
+    /// `repair` says what cannot be done.
+    pub fn collect_if_possible(&self) {
+        drop(self.collect());
     }
 
     /// What a monitor does last, in its own place: takes down what its container held. The monitor's lock went with
@@ -120,9 +134,40 @@ impl Engine {
             Due::Nothing => self.layout.unlock(lock, id)?,
             Due::Settle => self.settle_dead(id, lock, record.as_ref())?,
             // It was to go with all that was made for it.
-            Due::Remove => self.take_away((lock, self.layout.life(id)), id, record.as_ref(), true)?,
+            Due::Remove => self.finish_removal(lock, id, record)?,
         }
         Ok(true)
+    }
+
+    /// Takes away what a dead process was taking away, or was to: with the events that it has not recorded.
+    fn finish_removal(
+        &self,
+        lock: ContainerLock,
+        id: &ContainerId,
+        record: Option<ContainerRecord>,
+    ) -> Result<(), Error> {
+        let mut events = self.unsaid_end(id, record.as_ref());
+        // One that is on its way out has its record elsewhere, and has lost the volumes that were to go with it.
+        let going = self.layout.going_record(id).unwrap_or_default();
+        let volumes = going.is_none();
+        let record = record.or(going);
+        events.extend(record.as_ref().map(|record| of_container(Action::Destroy, record)));
+        self.take_away((lock, self.layout.life(id)), id, record.as_ref(), Taking { volumes, events })
+    }
+
+    /// The end of a container whose monitor died before it wrote that down. What does not last is started at once.
+    pub(crate) fn unsaid_end(&self, id: &ContainerId, record: Option<&ContainerRecord>) -> Vec<Event> {
+        let began =
+            self.layout.life(id) == Life::Passing || self.layout.container(id).join("started").exists();
+        let unsaid = record.filter(|_| began && !self.has_ended(id));
+        let died = |record| {
+            of_container(Action::Die, record).with("exitCode", KILLED.to_string()).with("error", CAUSE)
+        };
+        unsaid.map(died).into_iter().collect()
+    }
+
+    fn has_ended(&self, id: &ContainerId) -> bool {
+        self.layout.records(id, self.layout.life(id)).join("exit.json").exists()
     }
 
     fn due(&self, id: &ContainerId, record: Option<&ContainerRecord>) -> Due {
@@ -137,10 +182,14 @@ impl Engine {
     }
 
     /// The processes died with their monitor (parent-death signal); what may be left are those that
-    /// another process joined, and the groups.
-    fn end_processes(&self, id: &ContainerId) -> Result<(), Error> {
+    /// another process joined, and the groups. A monitor that died before it wrote its status has groups too.
+    pub(crate) fn end_processes(&self, id: &ContainerId) -> Result<(), Error> {
         let Some(status) = read_record::<Status>(&self.layout.run(id).join("status.json"))? else {
-            return Ok(());
+            // Without a launch there was nothing to make groups for, and whoever wrote its end had removed them.
+            return match self.launch(id) {
+                Ok(_) if !self.has_ended(id) => remove_groups(&ControlGroup::find(id.short())?),
+                _ => Ok(()),
+            };
         };
         if let Some(init) = open_process(&status.init)? {
             match rustix::process::pidfd_send_signal(&init, rustix::process::Signal::KILL) {
@@ -148,12 +197,9 @@ impl Engine {
                 Err(error) => return Err(Error::io("kill what a dead monitor left")(error.into())),
             }
         }
-        let group = ControlGroup::open(status.cgroup2.as_deref(), &status.cgroup1);
-        group.kill()?;
-        match group.remove().into_iter().next() {
-            Some(error) => Err(error.into()),
-            None => Ok(()),
-        }
+        remove_groups(&ControlGroup::open(status.cgroup2.as_deref(), &status.cgroup1))?;
+        // Its next life may have got other groups than the last, which its status speaks of.
+        if status.restarting { remove_groups(&ControlGroup::find(id.short())?) } else { Ok(()) }
     }
 
     fn settle_dead(
@@ -162,21 +208,35 @@ impl Engine {
         lock: ContainerLock,
         record: Option<&ContainerRecord>,
     ) -> Result<(), Error> {
+        // Gone with the boot if the host went down.
+        let status = read_record::<Status>(&self.layout.run(id).join("status.json"))?;
         let exit = Exit {
             generation: GENERATION,
-            code: 137,
+            code: KILLED,
             oom_killed: false,
             oom_kills: 0,
-            restarts: 0,
-            error: "the monitor was killed, or the host went down".into(),
-            started_ns: 0,
+            restarts: status.as_ref().map_or(0, |status| status.restarts),
+            error: CAUSE.into(),
+            started_ns: status.map_or(0, |status| status.started_ns),
             finished_ns: host::now_ns(),
         };
-        write_record(&self.layout.container(id).join("exit.json"), &exit, true)?;
-        if let Some(record) = record {
+        let path = self.layout.container(id).join("exit.json");
+        let staged = stage_record(&path, &exit, true)?;
+        // Recorded first: a kill in between records it twice, and never not. Without space for both there is neither.
+        let recorded = record.map_or(Ok(()), |record| {
             let died = of_container(Action::Die, record).with("exitCode", exit.code.to_string());
-            self.record_end(died.with("error", exit.error))?;
-        }
+            self.record_end(died.with("error", CAUSE))
+        });
+        staged.place()?;
+        recorded?;
         Ok(self.layout.unlock(lock, id)?)
+    }
+}
+
+fn remove_groups(group: &ControlGroup) -> Result<(), Error> {
+    group.kill()?;
+    match group.remove().into_iter().next() {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
     }
 }

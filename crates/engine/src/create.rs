@@ -97,6 +97,7 @@ impl Engine {
         // Its volumes stay until the record below says that they are used.
         let settled = self.settle_mounts(image, profile, &mut spec)?;
         half.anonymous.clone_from(&settled.anonymous);
+        self.note_volumes(&id, &settled.anonymous)?;
         let facts = Facts {
             id: &id,
             name: name.as_str(),
@@ -120,7 +121,6 @@ impl Engine {
         corral_fault::step!(MountsSettled);
         make_dir(&facts.data_dir, 0o700)?;
         make_layer(&launch)?;
-        corral_fault::step!(WritableMade);
         let record = ContainerRecord {
             generation: GENERATION,
             id: id.clone(),
@@ -139,6 +139,7 @@ impl Engine {
         // What cannot be recorded does not come to be.
         self.record_created(&launch, watch)?;
         write_record(&records_dir.join("container.json"), &record, life == Life::Lasting)?;
+        self.forget_noted_volumes(&id, &settled.anonymous)?;
         Ok(Prepared { lock: half.finish()?, record, launch, life })
     }
 
@@ -224,7 +225,8 @@ impl Drop for Half<'_> {
         }
         drop(self.engine.remove_unused_volumes(&self.anonymous, self.id.as_str()));
         let life = layout.life(&self.id);
-        drop(layout.remove_container(lock, &self.id, life, None));
+        drop(layout.unmake_container(&self.id, life, None));
+        drop(layout.remove_container(lock, &self.id));
     }
 }
 
@@ -238,7 +240,7 @@ fn check_architecture(image: &Image, name: &str) -> Result<(), Error> {
 }
 
 /// A directory of ours; one that is there stays as it is.
-fn make_dir(path: &Path, mode: u32) -> Result<(), Error> {
+pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<(), Error> {
     match std::fs::DirBuilder::new().mode(mode).create(path) {
         Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
             Err(Error::io(format!("make {}", path.display()))(error))
@@ -258,7 +260,9 @@ pub(crate) fn make_layer(launch: &Launch) -> Result<(), Error> {
         make_dir(dir, 0o700)?;
         make_upper(dir)?;
     }
-    make_upper(&launch.root.writable)
+    make_upper(&launch.root.writable)?;
+    corral_fault::step!(WritableMade);
+    Ok(())
 }
 
 fn make_upper(writable: &Path) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::path::Path;
 
-use corral_image::{Loaded, Removed, SaveFormat};
+use corral_image::{ImageSummary, Loaded, Removed, SaveFormat};
 use corral_journal::{Action, Event};
 use corral_spec::{Digest, ImageRef};
 
@@ -98,12 +98,23 @@ impl Engine {
         let used = self.images_in_use()?;
         let image = self.store().resolve(name)?;
         let removed = self.store().remove(name, force, &|id: &Digest| used.contains(id))?;
+        self.record_removed(&image.id, removed)
+    }
+
+    /// Removes a row of the list of images, if it still is what it was.
+    pub(crate) fn remove_listed_image(&self, image: &ImageSummary) -> Result<Removed, Error> {
+        let used = self.images_in_use()?;
+        let removed = self.store().remove_listed(image, &|id: &Digest| used.contains(id))?;
+        self.record_removed(&image.id, removed)
+    }
+
+    fn record_removed(&self, id: &Digest, removed: Removed) -> Result<Removed, Error> {
         for _ in &removed.untagged {
-            self.record_end(of_image(Action::ImageUntag, &image.id, None))?;
+            self.record_end(of_image(Action::ImageUntag, id, None))?;
         }
         // Behind the image come its layers, which are none.
-        if removed.deleted.contains(&image.id) {
-            self.record_end(of_image(Action::ImageDelete, &image.id, None))?;
+        if removed.deleted.contains(id) {
+            self.record_end(of_image(Action::ImageDelete, id, None))?;
         }
         Ok(removed)
     }

@@ -8,13 +8,18 @@ use corral_image::{Image, Owners, ResolvedUser, TreeWriter, copy_union, union_pa
 use corral_policy::confinement;
 use corral_spec::record::BindIds;
 use corral_spec::{
-    AbsPath, ContainerSpec, Digest, MountRequest, MountSource, ProfileName, SourceOptions, UserNamespace,
+    AbsPath, ContainerId, ContainerSpec, Digest, MountRequest, MountSource, ProfileName, SourceOptions,
+    UserNamespace,
 };
-use corral_state::remove_tree;
+use corral_state::{ContainerRecord, read_record, remove_tree, write_record};
 
+use crate::create::make_dir;
 use crate::plan::Bind;
 use crate::volume::Backing;
 use crate::{Engine, Error, bind, host};
+
+/// The names of volumes that a container without a record is to take with it.
+const NOTED: &str = "volumes.json";
 
 /// What a new container's mounts need besides its own specification.
 #[derive(Default)]
@@ -82,6 +87,33 @@ impl Engine {
             settled._lock = Some(self.layout.lock_volumes()?);
         }
         Ok(settled)
+    }
+
+    /// Writes down, before they are made, which volumes go with a container that does not come to be.
+    pub(crate) fn note_volumes(&self, id: &ContainerId, names: &[String]) -> Result<(), Error> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let dir = self.layout.container(id);
+        make_dir(&dir, 0o700)?;
+        Ok(write_record(&dir.join(NOTED), &names, false)?)
+    }
+
+    /// They are in the container's record from now on.
+    pub(crate) fn forget_noted_volumes(&self, id: &ContainerId, names: &[String]) -> Result<(), Error> {
+        if names.is_empty() { Ok(()) } else { Ok(remove_tree(&self.layout.container(id).join(NOTED))?) }
+    }
+
+    /// The volumes that were made for a container and go with it; of one without a record those that were to be.
+    pub(crate) fn volumes_to_go(
+        &self,
+        id: &ContainerId,
+        record: Option<&ContainerRecord>,
+    ) -> Result<Vec<String>, Error> {
+        match record {
+            Some(record) => Ok(anonymous_volumes(&record.spec)),
+            None => Ok(read_record(&self.layout.container(id).join(NOTED))?.unwrap_or_default()),
+        }
     }
 
     /// What the host gives for each mount of the spec, in its order.
@@ -185,7 +217,7 @@ fn has_target(spec: &ContainerSpec, target: &AbsPath) -> bool {
 }
 
 /// The volumes of a container that go with it: nobody named them.
-pub(crate) fn anonymous_volumes(spec: &ContainerSpec) -> Vec<String> {
+fn anonymous_volumes(spec: &ContainerSpec) -> Vec<String> {
     let names: BTreeSet<String> = spec
         .mounts
         .iter()

@@ -35,7 +35,12 @@ impl Engine {
                     pruned.bytes += bytes;
                     pruned.lines.push(id.to_string());
                 }
-                Err(Error::WrongState { .. } | Error::State(corral_state::Error::Busy(_))) => {}
+                // Used, at work, or gone by now.
+                Err(
+                    Error::WrongState { .. }
+                    | Error::NoContainer(_)
+                    | Error::State(corral_state::Error::Busy(_)),
+                ) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -58,8 +63,7 @@ impl Engine {
             if used.contains(&image.id) {
                 continue;
             }
-            let name = image.reference.as_ref().map_or_else(|| image.id.to_string(), ToString::to_string);
-            match self.remove_image(&name, false) {
+            match self.remove_listed_image(&image) {
                 Ok(removed) => {
                     pruned.lines.extend(removed.untagged.iter().map(|name| format!("untagged: {name}")));
                     pruned.lines.extend(removed.deleted.iter().map(|id| format!("deleted: {id}")));

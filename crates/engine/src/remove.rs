@@ -5,7 +5,6 @@ use corral_spec::ContainerId;
 use corral_state::{ContainerLock, ContainerRecord, Life, TreeSize, tree_size};
 
 use crate::journal::of_container;
-use crate::mounts::anonymous_volumes;
 use crate::{Engine, Error, Prepared};
 
 /// How a container is removed.
@@ -40,9 +39,16 @@ impl Engine {
         if !self.exists(id) {
             return Ok(discarded);
         }
+        let was_at_work = self.layout.run(id).exists();
         let lock = self.layout.lock(id)?;
         let record = self.layout.container_record(id).unwrap_or_default();
-        self.take_away((lock, self.layout.life(id)), id, record.as_ref(), removal.volumes)?;
+        let mut taking = Taking::of(record.as_ref(), removal.volumes);
+        if was_at_work {
+            // A monitor that was killed at the end of its container has left the groups, and has not told.
+            self.end_processes(id)?;
+            taking.events.splice(0..0, self.unsaid_end(id, record.as_ref()));
+        }
+        self.take_away((lock, self.layout.life(id)), id, record.as_ref(), taking)?;
         Ok(discarded)
     }
 
@@ -58,7 +64,8 @@ impl Engine {
         let lock = self.layout.lock(id)?;
         // Whoever held the lock before us may have removed it; then this takes away our own run directory only.
         let record = self.layout.container_record(id).unwrap_or_default();
-        self.take_away((lock, self.layout.life(id)), id, record.as_ref(), true)
+        let taking = Taking::of(record.as_ref(), true);
+        self.take_away((lock, self.layout.life(id)), id, record.as_ref(), taking)
     }
 
     /// Where a command finds the files of a container that it has just made and runs itself: its data and its run
@@ -75,13 +82,8 @@ impl Engine {
     /// When the disk fails; the next command goes on from there.
     pub fn discard_own(&self, prepared: Prepared, mut ended: Vec<Event>) -> Result<(), Error> {
         let Prepared { record, lock, life, .. } = prepared;
-        let removed = self.erase((lock, life), &record.id, Some(&record), true);
-        if removed.is_ok() {
-            ended.push(of_container(Action::Destroy, &record));
-        }
-        let recorded = self.journal().append(Grade::End, &ended);
-        removed?;
-        Ok(recorded?)
+        ended.push(of_container(Action::Destroy, &record));
+        self.take_away((lock, life), &record.id, Some(&record), Taking { volumes: true, events: ended })
     }
 
     fn exists(&self, id: &ContainerId) -> bool {
@@ -89,31 +91,53 @@ impl Engine {
     }
 
     /// Removes a container, and records it if there was one.
+    ///
+    /// Volumes first: killed in between, the container is still there and is removed again. Recorded before it is
+    /// forgotten: a kill in between records it twice, and never not. Who hears of the end of a container that lasts finds
+    /// its name free.
     pub(crate) fn take_away(
-        &self,
-        held: (ContainerLock, Life),
-        id: &ContainerId,
-        record: Option<&ContainerRecord>,
-        volumes: bool,
-    ) -> Result<(), Error> {
-        self.erase(held, id, record, volumes)?;
-        match record {
-            Some(record) => self.record_end(of_container(Action::Destroy, record)),
-            None => Ok(()),
-        }
-    }
-
-    /// Volumes first: killed in between, the container is still there and is removed again.
-    fn erase(
         &self,
         (lock, life): (ContainerLock, Life),
         id: &ContainerId,
         record: Option<&ContainerRecord>,
-        volumes: bool,
+        taking: Taking,
     ) -> Result<(), Error> {
-        if let Some(record) = record.filter(|_| volumes) {
-            self.remove_unused_volumes(&anonymous_volumes(&record.spec), id.as_str())?;
+        let Taking { volumes, events } = taking;
+        if volumes {
+            self.remove_unused_volumes(&self.volumes_to_go(id, record)?, id.as_str())?;
         }
-        Ok(self.layout.remove_container(lock, id, life, record)?)
+        let record_end = || self.journal().append(Grade::End, &events);
+        let recorded = match life {
+            Life::Passing => {
+                let recorded = record_end();
+                self.layout.unmake_container(id, life, record)?;
+                recorded
+            }
+            Life::Lasting => {
+                self.layout.unmake_container(id, life, record)?;
+                record_end()
+            }
+        };
+        self.layout.remove_container(lock, id)?;
+        Ok(recorded?)
+    }
+}
+
+/// What goes with a container.
+#[derive(Debug)]
+pub(crate) struct Taking {
+    /// The volumes that nobody named, and that no other container uses.
+    pub(crate) volumes: bool,
+    /// What there is to record.
+    pub(crate) events: Vec<Event>,
+}
+
+impl Taking {
+    /// A container that ended and whose end is recorded.
+    pub(crate) fn of(record: Option<&ContainerRecord>, volumes: bool) -> Self {
+        Self {
+            volumes,
+            events: record.map(|record| of_container(Action::Destroy, record)).into_iter().collect(),
+        }
     }
 }

@@ -21,7 +21,11 @@ impl Engine {
         if !self.layout.rename_container(id, name)? {
             return Err(Error::NoContainer(id.to_string()));
         }
-        self.tell_monitors(id, name)?;
+        if let Err(error) = self.tell_monitors(id, name) {
+            // One that was removed meanwhile has no launch, nor a place for one.
+            let is_gone = self.layout.container_record(id)?.is_none();
+            return Err(if is_gone { Error::NoContainer(id.to_string()) } else { error });
+        }
         let old = format!("/{}", record.name);
         let renamed = ContainerRecord { name: name.clone(), ..record };
         self.record_end(of_container(Action::Rename, &renamed).with("oldName", old))

@@ -231,13 +231,18 @@ impl Engine {
         self.erase_volume(&db, name)
     }
 
-    /// Data first: a row without data is found and made good by whoever uses or removes it next.
+    /// Data first: a row without data is found and made good by whoever uses or removes it next. The event before the
+    /// row goes: a kill in between has it twice, and never not.
     pub(crate) fn erase_volume(&self, db: &Database, name: &str) -> Result<(), Error> {
         remove_tree(&self.layout.volume(name))?;
         remove_tree(&self.layout.filling(name))?;
         corral_fault::step!(VolumeEmptied);
+        if db.volume(name)?.is_none() {
+            return Ok(());
+        }
+        let recorded = self.record_end(Event::new(Action::VolumeDestroy, name).with("driver", "local"));
         db.remove_volume(name)?;
-        self.record_end(Event::new(Action::VolumeDestroy, name).with("driver", "local"))
+        recorded
     }
 
     /// The containers that use a volume.

@@ -137,7 +137,7 @@ steps! {
         VolumeEmptied,
         /// What a container mounts is found or made.
         MountsSettled,
-        /// A new container has its writable layer.
+        /// A container has its writable layer.
         WritableMade,
         /// The marks of a container's last run are gone.
         MarksRemoved,

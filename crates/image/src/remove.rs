@@ -2,7 +2,7 @@ use corral_spec::{Digest, ImageRef};
 
 use crate::gc::Sweep;
 use crate::refs::Target;
-use crate::{Error, Store};
+use crate::{Error, ImageSummary, Store};
 
 /// What `rmi` did, in the order of docker's lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,12 +27,41 @@ impl Store {
         force: bool,
         in_use: &dyn Fn(&Digest) -> bool,
     ) -> Result<Removed, Error> {
+        self.remove_if(name, force, in_use, &|_, _| true)
+    }
+
+    /// Removes a row of [`Store::list`], unless it is another by now: a name that moved on is no longer this image's, and
+    /// an image that got a name is wanted.
+    ///
+    /// # Errors
+    /// As [`Store::remove`] without force; [`Error::NoSuchImage`] if it is another.
+    pub fn remove_listed(
+        &self,
+        listed: &ImageSummary,
+        in_use: &dyn Fn(&Digest) -> bool,
+    ) -> Result<Removed, Error> {
+        let name = listed.reference.as_ref().map_or_else(|| listed.id.to_string(), ToString::to_string);
+        self.remove_if(&name, false, in_use, &|id, names| {
+            *id == listed.id && (listed.reference.is_some() || names.is_empty())
+        })
+    }
+
+    fn remove_if(
+        &self,
+        name: &str,
+        force: bool,
+        in_use: &dyn Fn(&Digest) -> bool,
+        is_meant: &dyn Fn(&Digest, &[ImageRef]) -> bool,
+    ) -> Result<Removed, Error> {
         let busy = |reason: &str| Err(Error::Busy { name: name.to_owned(), reason: reason.to_owned() });
         // Dropped after the lock: what was removed is deleted while nobody waits.
         let mut sweep = self.sweep_soon()?;
         let _lock = self.lock()?;
         let (target, reference) = self.find(name)?;
         let names = self.references(&target.id)?;
+        if !is_meant(&target.id, &names) {
+            return Err(Error::NoSuchImage(name.to_owned()));
+        }
         let mut removed = Removed::default();
         if let Some(reference) = reference
             && names.len() > 1

@@ -252,3 +252,25 @@ fn two_processes_may_create_the_store_at_once() {
     let entries: Vec<_> = std::fs::read_dir(scratch.path()).expect("root").flatten().collect();
     assert_eq!(entries.len(), 1, "{entries:?}");
 }
+
+/// Between the list and the removal somebody gave the image a name, or gave its name to another.
+#[test]
+fn only_what_is_as_it_was_listed_is_pruned() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let (unnamed, named) =
+        (image_of(&store, &[("f", b"1")], None), image_of(&store, &[("f", b"2")], Some("web")));
+    let listed = store.list().expect("list");
+    store.tag(&unnamed, &"made".parse().expect("name")).expect("tag");
+    let other = image_of(&store, &[("f", b"3")], Some("web"));
+    for image in &listed {
+        let kept = store.remove_listed(image, &|_| false);
+        assert!(matches!(kept, Err(Error::NoSuchImage(_))), "{image:?}: {kept:?}");
+    }
+    assert_eq!(store.resolve("made").expect("named by now").id, unnamed);
+    assert_eq!(store.resolve("web").expect("another's name").id, other);
+    for image in store.list().expect("list") {
+        store.remove_listed(&image, &|_| false).expect("as it is");
+    }
+    assert!(store.resolve(&named.to_string()).is_err() && store.list().expect("list").is_empty());
+}

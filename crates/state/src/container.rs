@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 use crate::layout::RECORD;
 use crate::{ContainerLock, Error, Layout, Life};
 
+/// Where the record of a container is while that is removed.
+const GOING: &str = "removed.json";
+
 /// What a container is: written at its creation, last of all its files, so that a container exists exactly when its
 /// record does. Only a rename changes it, in its place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,20 +48,32 @@ impl Layout {
         }
     }
 
-    /// Removes a container that does not run: first its record, so that a kill in the middle leaves garbage
-    /// and not half a container, then its leases, its data, its run directory.
+    /// The record of a container that is being removed, or was when somebody was killed.
+    ///
+    /// # Errors
+    /// As [`Layout::container_record`].
+    pub fn going_record(&self, id: &ContainerId) -> Result<Option<ContainerRecord>, Error> {
+        crate::read_record(&self.container(id).join(GOING))
+    }
+
+    /// Takes a container's record from it, so that a kill in the middle of its removal leaves garbage and not half a
+    /// container, and gives its leases back. What lasts keeps the record under another name: whoever finishes the removal
+    /// of a dead process has to record whose it was.
     ///
     /// # Errors
     /// [`Error::Io`] of the first step that failed; calling again goes on from there.
-    pub fn remove_container(
+    pub fn unmake_container(
         &self,
-        lock: ContainerLock,
         id: &ContainerId,
         life: Life,
         record: Option<&ContainerRecord>,
     ) -> Result<(), Error> {
         let path = self.records(id, life).join(RECORD);
-        match std::fs::remove_file(&path) {
+        let taken = match life {
+            Life::Passing => std::fs::remove_file(&path),
+            Life::Lasting => std::fs::rename(&path, self.container(id).join(GOING)),
+        };
+        match taken {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(Error::io("remove", &path)(error));
             }
@@ -72,6 +87,14 @@ impl Layout {
             }
         }
         corral_fault::step!(ContainerUnleased);
+        Ok(())
+    }
+
+    /// Removes what a container without a record had: its data, its run directory.
+    ///
+    /// # Errors
+    /// As [`Layout::unmake_container`].
+    pub fn remove_container(&self, lock: ContainerLock, id: &ContainerId) -> Result<(), Error> {
         let dir = self.container(id);
         if !is_removed_untouched(&dir) {
             crate::remove_tree(&dir)?;

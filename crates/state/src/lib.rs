@@ -18,6 +18,8 @@
 //! └── state.db          SQLite: volumes, grants
 //!
 //! records   container.json          last written: a container exists when this file does
+//!           removed.json            the same while it is removed from disk: whose end is to be recorded
+//!           volumes.json            while it is made: the volumes without a name that go if it does not come to be
 //!           launch.json             what the monitor runs
 //!           started                 marker: it was started at least once
 //!           exit.json               how it ended (monitor)
@@ -52,4 +54,4 @@ pub use lease::{ID_RANGE, IdSlot};
 pub use lock::ContainerLock;
 pub use remove_tree::remove_tree;
 pub use tree_size::{TreeSize, tree_size};
-pub use write_file::{read_record, write_record};
+pub use write_file::{Staged, read_record, stage_record, write_record};

@@ -1,6 +1,6 @@
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 use serde::Serialize;
@@ -14,20 +14,50 @@ use crate::Error;
 /// # Errors
 /// [`Error::Io`].
 pub fn write_record<T: Serialize>(path: &Path, record: &T, durable: bool) -> Result<(), Error> {
+    stage_record(path, record, durable)?.place()
+}
+
+/// A record that is written, and that nobody sees yet.
+#[derive(Debug)]
+pub struct Staged<'p> {
+    written: PathBuf,
+    path: &'p Path,
+}
+
+/// The first half of [`write_record`], which is what can fail: a caller that has something to do in between knows then
+/// that there is space.
+///
+/// # Errors
+/// As [`write_record`].
+pub fn stage_record<'p, T: Serialize>(
+    path: &'p Path,
+    record: &T,
+    durable: bool,
+) -> Result<Staged<'p>, Error> {
     let damaged =
         |reason: serde_json::Error| Error::Damaged { path: path.to_path_buf(), reason: reason.to_string() };
     let bytes = serde_json::to_vec(record).map_err(damaged)?;
-    let staged = path.with_extension("new");
-    let mut file = open(&staged, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)
-        .map_err(Error::io("write", &staged))?;
-    file.write_all(&bytes).map_err(Error::io("write", &staged))?;
+    let written = path.with_extension("new");
+    let mut file = open(&written, OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC)
+        .map_err(Error::io("write", &written))?;
+    file.write_all(&bytes).map_err(Error::io("write", &written))?;
     if durable {
-        file.sync_all().map_err(Error::io("sync", &staged))?;
+        file.sync_all().map_err(Error::io("sync", &written))?;
     }
     corral_fault::step!(RecordStaged);
-    std::fs::rename(&staged, path).map_err(Error::io("put in place", path))?;
-    corral_fault::step!(RecordPlaced);
-    Ok(())
+    Ok(Staged { written, path })
+}
+
+impl Staged<'_> {
+    /// Puts it in its place.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn place(self) -> Result<(), Error> {
+        std::fs::rename(&self.written, self.path).map_err(Error::io("put in place", self.path))?;
+        corral_fault::step!(RecordPlaced);
+        Ok(())
+    }
 }
 
 /// Opens a file that no other user may read. musl's open(3), which std calls, sets FD_CLOEXEC once more by a call of

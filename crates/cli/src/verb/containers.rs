@@ -24,7 +24,7 @@ struct RmFlags {
 pub(super) fn rm(globals: &Globals, words: Words) -> Result<u8, Failure> {
     let Some(flags) = super::parse::<RmFlags>("rm", words)? else { return Ok(0) };
     let engine = globals.engine()?;
-    engine.collect()?;
+    engine.collect_if_possible();
     super::for_each(&flags.containers, |name| {
         let found = match engine.find(name) {
             // docker rm -f of something that is not there succeeds.

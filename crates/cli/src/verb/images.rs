@@ -20,7 +20,7 @@ struct RemoveFlags {
 pub(super) fn rmi(globals: &Globals, words: Words) -> Result<u8, Failure> {
     let Some(flags) = super::parse::<RemoveFlags>("rmi", words)? else { return Ok(0) };
     let engine = globals.engine()?;
-    engine.collect()?;
+    engine.collect_if_possible();
     let mut code = 0;
     for name in &flags.images {
         match remove(&engine, name, flags.force) {

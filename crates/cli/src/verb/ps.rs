@@ -81,7 +81,7 @@ pub(super) fn ps(globals: &Globals, words: Words) -> Result<u8, Failure> {
         text => LISTING.format(text)?,
     };
     let engine = globals.engine()?;
-    engine.collect()?;
+    engine.collect_if_possible();
     let filter = PsFilter::new(&engine, &flags.filter)?;
     let limit = if flags.latest && flags.last == -1 { 1 } else { flags.last };
     let mut views = engine.list()?;

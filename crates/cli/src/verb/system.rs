@@ -143,7 +143,7 @@ pub(super) fn df(globals: &Globals, words: Words) -> Result<u8, Failure> {
     }
     let format = USAGE.format(&flags.format)?;
     let engine = globals.engine()?;
-    engine.collect()?;
+    engine.collect_if_possible();
     let usage = engine.usage()?;
     if flags.verbose {
         output::print(&verbose(&engine, &usage)?)?;

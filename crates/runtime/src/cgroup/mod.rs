@@ -19,6 +19,7 @@ mod bound;
 mod devices;
 pub use devices::OWN as OWN_DEVICES;
 mod files;
+mod find;
 pub(crate) mod hierarchy;
 mod plan;
 mod update;

@@ -58,6 +58,12 @@ impl Events {
         self.unsaid().into_iter().chain(oom).chain([die]).chain(unmounted).collect()
     }
 
+    /// From now on it goes by this name.
+    pub fn rename(&mut self, name: &str) {
+        let attributes = self.known.iter_mut().flat_map(|known| &mut known.attributes);
+        attributes.filter(|(key, _)| key == "name").for_each(|(_, value)| name.clone_into(value));
+    }
+
     /// What has not been recorded yet.
     pub fn unsaid(&self) -> Vec<Event> {
         self.before.iter().map(|action| self.event(*action)).collect()

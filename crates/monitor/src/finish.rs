@@ -38,11 +38,13 @@ pub struct Ending {
     pub id: ContainerId,
     pub remove: bool,
     pub events: Events,
+    /// How often it was started again, or tried to be.
+    pub restarts: u32,
 }
 
 impl Ending {
     pub fn of(launch: &Launch) -> Self {
-        Self { id: launch.id.clone(), remove: launch.remove, events: Events::of(launch) }
+        Self { id: launch.id.clone(), remove: launch.remove, events: Events::of(launch), restarts: 0 }
     }
 }
 
@@ -59,6 +61,7 @@ pub struct Ended {
     pub status: Status,
     pub clients: Clients,
     pub run_dir: Directory,
+    pub events: Events,
 }
 
 impl Ended {
@@ -78,7 +81,7 @@ pub fn end(mut supervisor: Supervisor) -> Ended {
     if let Err(error) = supervisor.log.finish(now_ns()) {
         supervisor.lose(0, &error);
     }
-    let Supervisor { mut running, clients, status, run_dir, lost, .. } = supervisor;
+    let Supervisor { mut running, clients, status, run_dir, lost, events, .. } = supervisor;
     let mut notes: Vec<String> = Vec::new();
     if let Some((bytes, reason)) = lost {
         notes.push(format!("{bytes} bytes of output are missing in the log: {reason}"));
@@ -106,7 +109,7 @@ pub fn end(mut supervisor: Supervisor) -> Ended {
         finished_ns,
         restarts: status.restarts,
     };
-    Ended { exit, status, clients, run_dir }
+    Ended { exit, status, clients, run_dir, events }
 }
 
 /// Records an end, which has happened whether or not that can be written.
@@ -173,7 +176,7 @@ pub fn never_ran(error: &Error) -> Exit {
 
 /// Ends a monitor whose container never ran.
 pub fn fail(place: Place, run_dir: Directory, peers: Vec<Peer>, ending: &Ending, error: &Error) -> After {
-    let exit = never_ran(error);
+    let exit = Exit { restarts: ending.restarts, ..never_ran(error) };
     record_end(&ending.events, &exit, &run_dir);
     let last_word = ToClient::Failed { code: exit.code, message: &exit.error };
     close(place, run_dir, peers, ending, (&exit, last_word))

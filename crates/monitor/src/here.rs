@@ -86,6 +86,7 @@ fn run(
         supervisor.kill();
     }
     let ended = finish::end(supervisor);
+    events.clone_from(&ended.events);
     *exit = Some(ended.exit.clone());
     rustix::process::umask(umask);
     match served {

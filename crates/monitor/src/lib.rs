@@ -142,6 +142,7 @@ fn lives(
     let mut ending = Ending::of(&launch);
     let mut backoff = restart::Backoff::default();
     loop {
+        ending.restarts = backoff.restarts;
         let mut begun = match begin(&run_dir, &launch, &mut ending.events, backoff.restarts) {
             Ok(begun) => begun,
             Err(error) => return finish::fail(place, run_dir, clients.peers, &ending, &error),
@@ -157,6 +158,8 @@ fn lives(
             supervisor.kill();
         }
         let mut ended = finish::end(supervisor);
+        // It may have been renamed.
+        ending.events.clone_from(&ended.events);
         finish::record_end(&ending.events, &ended.exit, &ended.run_dir);
         match restart::again(&mut ended, &place, &ending, &mut backoff) {
             Some(next) => launch = next,
@@ -197,7 +200,7 @@ impl Begun {
         let Self { running, streams, status, checks } = self;
         clients.tell(ToClient::Started { pid: status.init.pid });
         corral_fault::step!(StartTold);
-        Supervisor { running, streams, clients, log, status, checks, run_dir, lost: None, events }
+        Supervisor { running, streams, clients, log, status, checks, run_dir, lost: None, events, held: None }
     }
 }
 

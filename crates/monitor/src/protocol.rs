@@ -15,7 +15,7 @@
 //!   │◀───────────── Stdout, Stderr ─┤
 //!   ├── Waiting ───────────────────▶│   my own reader is slow, I live
 //!   │◀────── Exited (after the last output byte)
-//!   ├── Pause | Unpause | Limit ───▶│
+//!   ├── Pause | Unpause | Limit | Hold | Rename ───▶│
 //!   │◀─────────────── Done | Refused┤
 //!   ├── Wait ──────────────────────▶│
 //!   │◀─────────────────────── Exited┤   without any output before it
@@ -112,6 +112,10 @@ pub enum ToMonitor<'a> {
     Wait,
     /// Put other bounds in force: a `record::Cgroup` as JSON.
     Limit(&'a [u8]),
+    /// Freeze the container until I thaw it, or am gone.
+    Hold,
+    /// The container has another name.
+    Rename(&'a str),
 }
 
 /// Bytes that are no frame of this protocol.
@@ -240,6 +244,8 @@ impl<'a> ToMonitor<'a> {
             Self::Unpause => Encoded::new(9, &[], &[]),
             Self::Wait => Encoded::new(10, &[], &[]),
             Self::Limit(bytes) => Encoded::new(11, &[], bytes),
+            Self::Hold => Encoded::new(12, &[], &[]),
+            Self::Rename(name) => Encoded::new(13, &[], name.as_bytes()),
         }
     }
 
@@ -260,7 +266,9 @@ impl<'a> ToMonitor<'a> {
             (9, []) => Self::Unpause,
             (10, []) => Self::Wait,
             (11, bytes) => Self::Limit(bytes),
-            (1..=10, _) => return Err(wrong),
+            (12, []) => Self::Hold,
+            (13, name) => Self::Rename(text(name, kind)?),
+            (1..=10 | 12, _) => return Err(wrong),
             _ => return Err(Broken::Kind(kind)),
         })
     }
@@ -367,6 +375,8 @@ mod tests {
             ToMonitor::Unpause,
             ToMonitor::Wait,
             ToMonitor::Limit(b"{}"),
+            ToMonitor::Hold,
+            ToMonitor::Rename("web"),
         ]
     }
 

@@ -75,6 +75,8 @@ pub struct Supervisor {
     /// Output that the log refused, in bytes, and why the first time.
     pub lost: Option<(u64, String)>,
     pub events: Events,
+    /// The client that has it frozen for as long as it is there.
+    pub held: Option<u64>,
 }
 
 /// The clients, and the door.
@@ -305,6 +307,15 @@ impl Supervisor {
             ToMonitor::Wait => peer.role = Role::Waiter,
             ToMonitor::Pause => self.pause(at, true),
             ToMonitor::Unpause => self.pause(at, false),
+            ToMonitor::Hold => {
+                let held = self.set_paused(true);
+                self.held = held.is_ok().then_some(number).or(self.held);
+                self.answer(at, held);
+            }
+            ToMonitor::Rename(name) => {
+                self.events.rename(name);
+                self.answer(at, Ok(()));
+            }
             ToMonitor::Limit(bytes) => {
                 let answer = crate::limit::bounds(bytes).and_then(|to| self.set_bounds(&to));
                 self.answer(at, answer);
@@ -338,7 +349,7 @@ impl Supervisor {
             group.thaw()?
         }
         corral_fault::step!(FrozenOrThawed);
-        self.status.paused = pause;
+        (self.status.paused, self.held) = (pause, None);
         self.note_failure(self.events.end(&[if pause { Action::Pause } else { Action::Unpause }]));
         self.run_dir.put(crate::STATUS, &self.status, Durability::None)
     }
@@ -358,6 +369,11 @@ impl Supervisor {
             .iter()
             .any(|peer| peer.is_gone() && peer.role == Role::Foreground && peer.stdin);
         self.clients.peers.retain(|peer| !peer.is_gone());
+        if self.held.is_some_and(|number| self.clients.by_number(number).is_none())
+            && let Err(error) = self.set_paused(false)
+        {
+            self.run_dir.note(crate::NOTES, &error.to_string());
+        }
         if foreground_gone {
             // Whoever fed it will never feed it again: a server on a pipe must see that.
             self.streams.close_input();

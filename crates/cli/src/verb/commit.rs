@@ -1,6 +1,7 @@
+use std::path::Path;
+
 use corral_engine::{CommitRequest, Engine, State, View};
 use corral_monitor::client::Client;
-use corral_runtime::signal::SignalFd;
 use corral_spec::{Digest, ImageRef};
 
 use crate::app::Globals;
@@ -50,14 +51,26 @@ pub(super) fn commit(globals: &Globals, words: Words) -> Result<u8, Failure> {
 /// With the container's processes frozen meanwhile, whatever comes of it.
 fn paused(engine: &Engine, view: &View, request: &CommitRequest) -> Result<Digest, Failure> {
     let run = engine.layout().run(&view.record.id);
-    // Who loses patience would leave the container frozen: what he sends is delivered after it goes on again.
-    let _held = SignalFd::new(["INT", "TERM", "HUP", "QUIT"].iter().filter_map(|name| name.parse().ok()))?;
-    Client::connect(&run)?.pause()?;
+    // The container goes on when this command ends, however it ends.
+    let mut client = hold(&run)?;
     corral_fault::step!(CommitPaused);
     let made = engine.commit(&view.record.id, request);
     corral_fault::step!(CommitMade);
-    let resumed = Client::connect(&run).and_then(|mut client| client.unpause());
+    let resumed = client.unpause();
     let made = made?;
     resumed?;
     Ok(made)
+}
+
+/// Freezes a container. A monitor of an older build does not know how to hold, and hangs up.
+fn hold(run: &Path) -> Result<Client, Failure> {
+    let mut client = Client::connect(run)?;
+    match client.hold() {
+        Err(corral_monitor::Error::MonitorGone) => {
+            client = Client::connect(run)?;
+            client.pause()?;
+        }
+        held => held?,
+    }
+    Ok(client)
 }

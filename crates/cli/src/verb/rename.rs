@@ -1,3 +1,5 @@
+use corral_monitor::Error;
+use corral_monitor::client::Client;
 use corral_spec::ContainerName;
 
 use crate::Words;
@@ -22,7 +24,13 @@ pub(super) fn rename(globals: &Globals, words: Words) -> Result<u8, Failure> {
     let id = engine.find(&flags.container)?;
     let name: ContainerName = flags.new_name.trim_start_matches('/').parse().map_err(Failure::new)?;
     engine.rename(&id, &name)?;
-    Ok(0)
+    // One that does not run, or ends just now, needs no word; nor does a monitor that is too old to understand it.
+    let told =
+        Client::connect(&engine.layout().run(&id)).and_then(|mut monitor| monitor.rename(name.as_str()));
+    match told {
+        Ok(()) | Err(Error::NotRunning { .. } | Error::MonitorGone | Error::Refused(_)) => Ok(0),
+        Err(error) => Err(error.into()),
+    }
 }
 
 #[derive(Debug, clap::Args)]

@@ -60,7 +60,13 @@ fn try_run(globals: &Globals, flags: &RunFlags) -> Result<u8, Failure> {
             (false, false) => Watch::Caller,
         },
     })?;
-    cid.map_or(Ok(()), |cid| cid.write(&prepared.record.id))?;
+    if let Err(failure) = cid.map_or(Ok(()), |cid| cid.write(&prepared.record.id)) {
+        // It was to go with its end, and does not begin. What is kept is there to be looked at, as Docker's is.
+        if remove {
+            engine.discard_own(prepared, Vec::new())?;
+        }
+        return Err(failure);
+    }
     corral_fault::step!(CidWritten);
     if stays {
         return run_here(&engine, prepared, &options);

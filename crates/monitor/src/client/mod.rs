@@ -136,6 +136,22 @@ impl Client {
         self.request(ToMonitor::Pause)
     }
 
+    /// Freezes the container until this client thaws it or is gone.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the reason, e.g. that it is paused already.
+    pub fn hold(&mut self) -> Result<(), Error> {
+        self.request(ToMonitor::Hold)
+    }
+
+    /// Tells the container's new name, which its events have from then on.
+    ///
+    /// # Errors
+    /// [`Error::MonitorGone`] if the container ends meanwhile, [`Error::Connection`].
+    pub fn rename(&mut self, name: &str) -> Result<(), Error> {
+        self.request(ToMonitor::Rename(name))
+    }
+
     /// Thaws it.
     ///
     /// # Errors

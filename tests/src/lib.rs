@@ -5,6 +5,8 @@
 //! this machine lacks prints `SKIP: name: reason`, which is counted.
 #![forbid(unsafe_code)]
 
+pub mod invariants;
+
 use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -49,10 +51,7 @@ impl Corral {
     /// When the machine lacks a static busybox, which the set-up installs.
     pub fn new() -> Self {
         let corral = Self::empty();
-        let mut tar = tar::Builder::new(Vec::new());
-        busybox_tree(&mut tar).expect("an archive of busybox (apt-get install busybox-static)");
-        let bytes = tar.into_inner().expect("archive");
-        let said = corral.feed(&["import", "-", "busybox"], &bytes);
+        let said = corral.feed(&["import", "-", "busybox"], &busybox_archive());
         assert_eq!(said.code, 0, "import: {}", said.err);
         corral
     }
@@ -200,6 +199,39 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         assert!(Instant::now() < deadline, "still not: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// The archive that the image `busybox` is made of.
+///
+/// # Panics
+/// When the machine lacks a static busybox, which the set-up installs.
+pub fn busybox_archive() -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    busybox_tree(&mut tar).expect("an archive of busybox (apt-get install busybox-static)");
+    tar.into_inner().expect("archive")
+}
+
+/// The digest of these bytes, by the host's own program.
+///
+/// # Panics
+/// When there is no sha256sum.
+pub fn sha256(bytes: &[u8]) -> Vec<u8> {
+    let mut child =
+        Command::new("sha256sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("sha256sum");
+    child.stdin.take().expect("piped").write_all(bytes).expect("it reads");
+    let said = Said::from(child.wait_with_output().expect("it ends")).out;
+    let pair = |at: usize| u8::from_str_radix(&said[at..at + 2], 16).expect("hexadecimal");
+    (0..32).map(|at| pair(2 * at)).collect()
+}
+
+/// An archive of one small file.
+///
+/// # Panics
+/// Never: it is in memory.
+pub fn text_archive(text: &str) -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    file(&mut tar, "text", 0o644, text.as_bytes()).expect("in memory");
+    tar.into_inner().expect("archive")
 }
 
 const APPLETS: [&str; 42] = [

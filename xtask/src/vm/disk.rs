@@ -25,6 +25,9 @@ const UTIL_LINUX: [&str; 2] = ["/usr/bin/script", "/usr/bin/flock"];
 /// The packages whose tests run on the machine: those that make containers.
 const TESTED: [&str; 4] = ["--package", "corral-runtime", "--package", "corral-tests"];
 
+/// Thousands of commands each: minutes here, and an hour on an emulated processor.
+const TOO_LONG: [&str; 2] = ["fault", "crowd"];
+
 /// The two files.
 pub struct Media {
     /// The memory disk.
@@ -124,7 +127,9 @@ fn program(message: &str) -> Option<Program> {
     let package = message["package_id"].as_str()?.rsplit(['/', '#']).find(|part| !part.contains('@'))?;
     let place = match kind {
         "example" => format!("examples/{name}"),
-        _ if message["profile"]["test"] == true => format!("deps/{package}-{name}"),
+        _ if message["profile"]["test"] == true && !TOO_LONG.contains(&name) => {
+            format!("deps/{package}-{name}")
+        }
         _ => return None,
     };
     Some(Program { built, place })
@@ -192,6 +197,7 @@ mod tests {
             )
         };
         check(&message("test", "crash", true), Some("deps/tests-crash"));
+        check(&message("test", "crowd", true), None);
         check(&message("example", "probe", false), Some("examples/probe"));
         check(&message("bin", "corral", false), None);
         check(r#"{"reason":"build-finished","success":true}"#, None);

@@ -84,6 +84,9 @@ pub(crate) struct LimitFlags {
     /// Tune host's OOM preferences (-1000 to 1000)
     #[arg(long, value_name = "SCORE")]
     oom_score_adj: Option<i64>,
+    /// Storage driver options for the container: size=BYTES bounds its writable layer
+    #[arg(long, value_name = "size=BYTES")]
+    storage_opt: Vec<String>,
 }
 
 fn bad(message: impl std::fmt::Display) -> Failure {
@@ -155,7 +158,19 @@ impl LimitFlags {
             }
         };
         limits.devices = self.device.iter().map(|text| device(text)).collect::<Result<_, _>>()?;
+        limits.disk = self.disk()?;
         Ok(())
+    }
+
+    /// The bound on the writable layer; of several the last.
+    fn disk(&self) -> Result<Option<ByteSize>, Failure> {
+        let size = |option: &String| match option.split_once('=') {
+            Some(("size", size)) => {
+                size.parse().map_err(|error| bad(format!("--storage-opt {option}: {error}")))
+            }
+            _ => Err(bad(format!("--storage-opt {option}: unknown option (size=BYTES)"))),
+        };
+        Ok(self.storage_opt.iter().map(size).collect::<Result<Vec<_>, _>>()?.pop())
     }
 
     fn throttles(&self, more: &mut Resources) -> Result<(), Failure> {

@@ -23,7 +23,6 @@ const RUN: &[Flag] = &[
     ("publish", Some('p')),
     ("publish-all", Some('P')),
     ("runtime", None),
-    ("storage-opt", None),
     ("use-api-socket", None),
     ("volume-driver", None),
 ];

@@ -215,6 +215,7 @@ impl Engine {
             code: KILLED,
             oom_killed: false,
             oom_kills: 0,
+            over_disk: false,
             restarts: status.as_ref().map_or(0, |status| status.restarts),
             error: CAUSE.into(),
             started_ns: status.map_or(0, |status| status.started_ns),

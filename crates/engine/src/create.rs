@@ -121,6 +121,7 @@ impl Engine {
         corral_fault::step!(MountsSettled);
         make_dir(&facts.data_dir, 0o700)?;
         make_layer(&launch)?;
+        self.bound_disk(&mut launch, &spec, profile)?;
         let record = ContainerRecord {
             generation: GENERATION,
             id: id.clone(),

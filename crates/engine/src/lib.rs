@@ -31,6 +31,7 @@ mod commit;
 mod copy;
 mod create;
 mod device;
+mod disk;
 mod error;
 mod etc;
 mod exec;

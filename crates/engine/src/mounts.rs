@@ -14,6 +14,7 @@ use corral_spec::{
 use corral_state::{ContainerRecord, read_record, remove_tree, write_record};
 
 use crate::create::make_dir;
+use crate::disk::within_quota;
 use crate::plan::Bind;
 use crate::volume::Backing;
 use crate::{Engine, Error, bind, host};
@@ -140,9 +141,12 @@ impl Engine {
             MountSource::Volume(name) => {
                 let subpath = mount.options.subpath.as_ref().map(|path| path.relative().to_owned());
                 Ok(Some(match self.use_volume(name, mount.options.anonymous)? {
-                    Backing::Own => {
+                    Backing::Own { .. } => {
                         if !mount.options.no_copy && subpath.is_none() {
-                            self.fill(name, lowers, &mount.target)?;
+                            match self.volume_bound(name)? {
+                                Some(_) => within_quota(|| self.fill(name, lowers, &mount.target))?,
+                                None => self.fill(name, lowers, &mount.target)?,
+                            }
                         }
                         Bind::Path { source: canonical(self.layout.volume(name)), ids: own_ids(), subpath }
                     }

@@ -119,6 +119,7 @@ pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, 
         health: health(&facts.image.config.config, &spec.health)?,
         restart: spec.restart,
         journal: None,
+        disk: Vec::new(),
     };
     launch.mounts.extend_from_slice(&facts.extra);
     judge_launch(facts.profile, &launch)?;

@@ -106,6 +106,9 @@ impl Engine {
         if volumes {
             self.remove_unused_volumes(&self.volumes_to_go(id, record)?, id.as_str())?;
         }
+        if let Some(record) = record {
+            self.release_disk(record);
+        }
         let record_end = || self.journal().append(Grade::End, &events);
         let recorded = match life {
             Life::Passing => {

@@ -56,6 +56,7 @@ impl Engine {
             return Err(denial.into());
         }
         make_layer(&launch)?;
+        crate::disk::check_keepers(&launch)?;
         for mark in ["exit.json", STOPPED] {
             match std::fs::remove_file(self.layout.records(id, life).join(mark)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -16,7 +16,7 @@ use corral_spec::{AbsPath, ByteSize, ContainerName, ContainerSpec, MountRequest,
 use corral_state::{Database, Volume, remove_tree};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
-use crate::{Engine, Error, View, host};
+use crate::{Engine, Error, View, disk, host};
 
 /// What `volume create` was told.
 #[derive(Clone, Debug, Default)]
@@ -32,8 +32,8 @@ pub struct VolumeRequest {
 /// Where a volume's data is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Backing {
-    /// A directory of ours.
-    Own,
+    /// A directory of ours, of at most so many bytes.
+    Own { size: Option<u64> },
     /// A directory of the host's.
     Bind(AbsPath),
     /// Memory of each container that uses it.
@@ -45,12 +45,21 @@ impl Backing {
     fn of(options: &BTreeMap<String, String>) -> Result<Self, Error> {
         let fail = |reason: String| Err(Error::Invalid(format!("volume options: {reason}")));
         let text = |key: &str| options.get(key).map_or("", String::as_str);
+        if let Some(size) = options.get("size") {
+            if options.len() > 1 {
+                return fail(
+                    "size bounds a directory of corral's own: it goes without type, o and device".into(),
+                );
+            }
+            let size = size.parse::<ByteSize>().map_err(|error| Error::Invalid(format!("size: {error}")))?;
+            return Ok(Self::Own { size: Some(disk::check(size)?) });
+        }
         if let Some(key) = options.keys().find(|key| !matches!(key.as_str(), "type" | "o" | "device")) {
-            return fail(format!("unknown option {key:?} (type, o, device)"));
+            return fail(format!("unknown option {key:?} (type, o, device, size)"));
         }
         let words = text("o").split(',').filter(|word| !word.is_empty());
         match text("type") {
-            "" if options.is_empty() => Ok(Self::Own),
+            "" if options.is_empty() => Ok(Self::Own { size: None }),
             "none" | "bind" | "" => {
                 let mut bind = false;
                 for word in words {
@@ -128,13 +137,14 @@ impl Engine {
         }
         self.record_work(&[Event::new(Action::VolumeCreate, &*volume.name).with("driver", "local")])?;
         db.add_volume(&volume)?;
-        if Backing::of(&volume.options)? == Backing::Own {
-            self.make_volume_dir(&volume.name)?;
+        if let Backing::Own { size } = Backing::of(&volume.options)? {
+            self.make_volume_dir(&volume.name, size)?;
         }
         Ok(volume)
     }
 
-    fn make_volume_dir(&self, name: &str) -> Result<(), Error> {
+    /// A bounded one has its name only when the bound holds, so that a killed command leaves none without.
+    fn make_volume_dir(&self, name: &str, size: Option<u64>) -> Result<(), Error> {
         let make = |mode, path: &Path| {
             std::fs::DirBuilder::new()
                 .recursive(true)
@@ -143,7 +153,19 @@ impl Engine {
                 .map_err(Error::io(format!("make volume {name}")))
         };
         make(0o700, &self.layout.volumes())?;
-        make(0o755, &self.layout.volume(name))?;
+        match size {
+            None => make(0o755, &self.layout.volume(name))?,
+            Some(_) if self.layout.volume(name).is_dir() => {}
+            Some(bytes) => {
+                let making = self.layout.making(name);
+                remove_tree(&making)?;
+                make(0o755, &making)?;
+                disk::bind(std::slice::from_ref(&making), bytes)?;
+                let made = std::fs::write(self.layout.volume_size(name), bytes.to_string());
+                made.and_then(|()| std::fs::rename(&making, self.layout.volume(name)))
+                    .map_err(Error::io(format!("make volume {name}")))?;
+            }
+        }
         corral_fault::step!(VolumeDirMade);
         Ok(())
     }
@@ -152,7 +174,7 @@ impl Engine {
     /// directory of ours that is there.
     pub(crate) fn use_volume(&self, name: &str, anonymous: bool) -> Result<Backing, Error> {
         if self.layout.volume(name).is_dir() {
-            return Ok(Backing::Own);
+            return Ok(Backing::Own { size: None });
         }
         let db = Database::open(&self.layout)?;
         let volume = match db.volume(name)? {
@@ -168,8 +190,8 @@ impl Engine {
             }
         };
         let backing = Backing::of(&volume.options)?;
-        if backing == Backing::Own {
-            self.make_volume_dir(name)?;
+        if let Backing::Own { size } = backing {
+            self.make_volume_dir(name, size)?;
         }
         Ok(backing)
     }
@@ -197,7 +219,7 @@ impl Engine {
     pub fn mountpoint(&self, volume: &Volume) -> Result<PathBuf, Error> {
         Ok(match Backing::of(&volume.options)? {
             Backing::Bind(path) => path.as_path().to_owned(),
-            Backing::Own | Backing::Memory { .. } => self.layout.volume(&volume.name),
+            Backing::Own { .. } | Backing::Memory { .. } => self.layout.volume(&volume.name),
         })
     }
 
@@ -234,8 +256,15 @@ impl Engine {
     /// Data first: a row without data is found and made good by whoever uses or removes it next. The event before the
     /// row goes: a kill in between has it twice, and never not.
     pub(crate) fn erase_volume(&self, db: &Database, name: &str) -> Result<(), Error> {
-        remove_tree(&self.layout.volume(name))?;
-        remove_tree(&self.layout.filling(name))?;
+        if self.volume_bound(name)?.is_some() {
+            disk::release(&self.layout.volume(name));
+        }
+        // The bound's file last: as long as there is data, there is a bound.
+        let [data, filling, making] =
+            [self.layout.volume(name), self.layout.filling(name), self.layout.making(name)];
+        for path in [data, filling, making, self.layout.volume_size(name)] {
+            remove_tree(&path)?;
+        }
         corral_fault::step!(VolumeEmptied);
         if db.volume(name)?.is_none() {
             return Ok(());
@@ -284,9 +313,27 @@ impl Engine {
     pub fn import_volume(&self, name: &str, archive: &mut dyn Read) -> Result<(), Error> {
         self.create_volume_if_missing(name)?;
         let dir = self.volume_dir(name)?;
-        let mut tree = TreeWriter::new(dir, Owners::Keep);
-        ArchiveReader::new(archive)?.pour(&mut tree, &Path::to_path_buf)?;
-        Ok(tree.finish()?)
+        let pour = || {
+            let mut tree = TreeWriter::new(dir, Owners::Keep);
+            ArchiveReader::new(archive)?.pour(&mut tree, &Path::to_path_buf)?;
+            Ok(tree.finish()?)
+        };
+        let Some(bytes) = self.volume_bound(name)? else { return pour() };
+        match disk::within_quota(pour) {
+            Err(Error::Image(corral_image::Error::NoSpace { .. })) => {
+                return Err(Error::Invalid(format!(
+                    "volume {name} is full at its bound of {bytes} bytes, and holds a part of the archive"
+                )));
+            }
+            poured => poured?,
+        }
+        match self.volume_size(name)? {
+            used if used > bytes => Err(Error::Invalid(format!(
+                "volume {name} holds {used} bytes now, more than its bound of {bytes}: a container that uses it will be \
+                 ended; remove the volume, and make it larger"
+            ))),
+            _ => Ok(()),
+        }
     }
 
     fn create_volume_if_missing(&self, name: &str) -> Result<(), Error> {
@@ -333,7 +380,10 @@ mod tests {
             assert_eq!(Backing::of(&options).ok(), expect, "{words:?}");
         };
         let path = |text: &str| AbsPath::new(text).expect("absolute");
-        check(&[], Some(Backing::Own));
+        check(&[], Some(Backing::Own { size: None }));
+        check(&[("size", "10m")], Some(Backing::Own { size: Some(10 << 20) }));
+        check(&[("size", "10")], None);
+        check(&[("size", "10m"), ("type", "tmpfs")], None);
         check(&[("type", "none"), ("o", "bind"), ("device", "/srv//d")], Some(Backing::Bind(path("/srv/d"))));
         check(&[("o", "bind,rw"), ("device", "/srv")], Some(Backing::Bind(path("/srv"))));
         check(&[("type", "tmpfs")], Some(Backing::Memory { size: None, mode: None }));
@@ -346,6 +396,5 @@ mod tests {
         check(&[("type", "none"), ("o", "bind,ro"), ("device", "/srv")], None);
         check(&[("type", "tmpfs"), ("o", "uid=1000")], None);
         check(&[("type", "nfs"), ("o", "addr=1.2.3.4"), ("device", ":/x")], None);
-        check(&[("size", "10g")], None);
     }
 }

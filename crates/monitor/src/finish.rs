@@ -78,10 +78,11 @@ pub fn end(mut supervisor: Supervisor) -> Ended {
     corral_fault::step!(OutputDrained);
     // A check would hold the pid namespace, and with it the container's end.
     drop(supervisor.checks.take());
+    drop(supervisor.watch.take());
     if let Err(error) = supervisor.log.finish(now_ns()) {
         supervisor.lose(0, &error);
     }
-    let Supervisor { mut running, clients, status, run_dir, lost, events, .. } = supervisor;
+    let Supervisor { mut running, clients, status, run_dir, lost, over, events, .. } = supervisor;
     let mut notes: Vec<String> = Vec::new();
     if let Some((bytes, reason)) = lost {
         notes.push(format!("{bytes} bytes of output are missing in the log: {reason}"));
@@ -104,7 +105,8 @@ pub fn end(mut supervisor: Supervisor) -> Ended {
         code,
         oom_killed,
         oom_kills,
-        error: String::new(),
+        over_disk: over.is_some(),
+        error: over.unwrap_or_default(),
         started_ns,
         finished_ns,
         restarts: status.restarts,
@@ -167,6 +169,7 @@ pub fn never_ran(error: &Error) -> Exit {
         code: error.exit_code(),
         oom_killed: false,
         oom_kills: 0,
+        over_disk: false,
         error: error.to_string(),
         started_ns: 0,
         finished_ns: now_ns(),

@@ -25,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+mod disk;
 mod enter;
 mod error;
 mod events;
@@ -51,6 +52,7 @@ use corral_spec::record::{GENERATION, Launch, Status};
 pub use error::Error;
 pub use here::{End, Here, run_here};
 
+use disk::Watch;
 use events::Events;
 use finish::{Ending, Place};
 use health::Checks;
@@ -186,6 +188,7 @@ struct Begun {
     streams: Streams,
     status: Status,
     checks: Option<Checks>,
+    watch: Option<Watch>,
 }
 
 impl Begun {
@@ -197,10 +200,11 @@ impl Begun {
         run_dir: Directory,
         events: Events,
     ) -> Supervisor {
-        let Self { running, streams, status, checks } = self;
+        let Self { running, streams, status, checks, watch } = self;
         clients.tell(ToClient::Started { pid: status.init.pid });
         corral_fault::step!(StartTold);
-        Supervisor { running, streams, clients, log, status, checks, run_dir, lost: None, events, held: None }
+        let (lost, over, held) = (None, None, None);
+        Supervisor { running, streams, clients, log, status, checks, watch, run_dir, lost, over, events, held }
     }
 }
 
@@ -230,7 +234,7 @@ fn begin(run_dir: &Directory, launch: &Launch, events: &mut Events, restarts: u3
     let recorded = events.started().map_err(Error::from);
     corral_fault::step!(StartRecorded);
     match recorded.and_then(|()| run_dir.put(STATUS, &status, Durability::None)) {
-        Ok(()) => Ok(Begun { running, streams, status, checks: None }),
+        Ok(()) => Ok(Begun { running, streams, status, checks: None, watch: Watch::of(launch) }),
         Err(error) => {
             running.cleanup().iter().for_each(|error| run_dir.note(NOTES, &error.to_string()));
             Err(error)

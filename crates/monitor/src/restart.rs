@@ -53,7 +53,8 @@ impl Backoff {
 
 /// What runs in the container's next life, once its time has come; none if it has had its last.
 pub fn again(ended: &mut Ended, place: &Place, ending: &Ending, backoff: &mut Backoff) -> Option<Launch> {
-    if ending.remove {
+    // What is over its bound on disk would be over it again.
+    if ending.remove || ended.exit.over_disk {
         return None;
     }
     // Read anew: `update` may have changed it.
@@ -156,6 +157,7 @@ mod tests {
             code: 1,
             oom_killed: false,
             oom_kills: 0,
+            over_disk: false,
             error: String::new(),
             started_ns: 5,
             finished_ns: 5 + seconds * 1_000_000_000,

@@ -30,6 +30,7 @@ use rustix::io::Errno;
 
 use crate::Error;
 use crate::client::{self, Outcome, Pump};
+use crate::disk::Watch;
 use crate::events::Events;
 use crate::health::Checks;
 use crate::log::{Sink, Stream};
@@ -58,7 +59,7 @@ enum Source {
     Client(usize),
     /// Something of our own streams and signals.
     Here(client::Source),
-    /// A health check writes, or has ended.
+    /// A health check writes, or has ended; files have been counted.
     Check,
 }
 
@@ -71,9 +72,12 @@ pub struct Supervisor {
     pub log: Sink,
     pub status: Status,
     pub checks: Option<Checks>,
+    pub watch: Option<Watch>,
     pub run_dir: Directory,
     /// Output that the log refused, in bytes, and why the first time.
     pub lost: Option<(u64, String)>,
+    /// Why the container is ended, if it is for what it keeps on disk.
+    pub over: Option<String>,
     pub events: Events,
     /// The client that has it frozen for as long as it is there.
     pub held: Option<u64>,
@@ -139,6 +143,7 @@ impl Supervisor {
                 }
             }
             self.check_health()?;
+            self.watch_disk();
             if let Some(pump) = &mut pump {
                 if let Some(outcome) = pump.act(here.into_iter())? {
                     return Ok(Some(outcome));
@@ -171,9 +176,27 @@ impl Supervisor {
         Ok(())
     }
 
+    /// Ends a container that keeps more on disk than it may, and says so where its output goes.
+    fn watch_disk(&mut self) {
+        let Some(watch) = &mut self.watch else { return };
+        let Some(cause) = watch.turn(self.running.cgroup(), self.status.paused) else { return };
+        let cause = format!("the container was ended: {cause}");
+        let line = format!("corral: {cause}\n");
+        if let Err(error) = self.log.append(now_ns(), Stream::Stderr, line.as_bytes()) {
+            self.lose(line.len() as u64, &error);
+        }
+        self.clients.tell(ToClient::Stderr(line.as_bytes()));
+        (self.over, self.watch) = (Some(cause), None);
+        self.kill();
+    }
+
     fn wait(&mut self, pump: Option<&Pump<'_>>) -> Result<Vec<Source>, Error> {
         let now = Instant::now();
-        let deadlines = [self.clients.deadline(), self.checks.as_ref().map(Checks::deadline)];
+        let deadlines = [
+            self.clients.deadline(),
+            self.checks.as_ref().map(Checks::deadline),
+            self.watch.as_ref().map(Watch::deadline),
+        ];
         let deadline = deadlines.into_iter().flatten().min();
         let patience = deadline.map(|deadline| deadline.saturating_duration_since(now));
         let timeout = timespec(patience.unwrap_or(REST_AFTER));
@@ -197,7 +220,8 @@ impl Supervisor {
             sources.push(Source::Here(source));
             fds.push(fd);
         }
-        for fd in self.checks.iter().flat_map(Checks::fds) {
+        let measured = self.watch.iter().flat_map(Watch::fd);
+        for fd in self.checks.iter().flat_map(Checks::fds).chain(measured) {
             sources.push(Source::Check);
             fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
         }

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use corral_spec::record::{BindIds, Launch, Mount, MountKind};
+use corral_spec::record::{BindIds, DiskKeeper, Launch, Mount, MountKind};
 use corral_spec::{AbsPath, NetworkMode, ProfileName, Swap, UserNamespace};
 
 use crate::{CapabilitySet, Denial, Profile, confinement};
@@ -31,6 +31,7 @@ pub fn judge_launch(profile: ProfileName, launch: &Launch) -> Result<(), Denial>
     if launch.cgroup.pids.is_none() && !launch.cgroup.more.pids_unlimited {
         return Err(Denial::new("launch.pids", "the number of tasks is unbounded", "--pids-limit N"));
     }
+    judge_disk(launch)?;
     match profile.name {
         ProfileName::Agent => judge_agent(&profile, launch),
         ProfileName::Standard | ProfileName::Build => Ok(()),
@@ -71,6 +72,18 @@ fn judge_process_ids(launch: &Launch) -> Result<(), Denial> {
             "launch.ids",
             format!("the {what} {id} is not one of the container's ids, which end before {end}"),
             "-u with a smaller number",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// A process with the host's user ids may take its files out of a project.
+fn judge_disk(launch: &Launch) -> Result<(), Denial> {
+    let escapes = |keeper| launch.ids.is_none() && matches!(keeper, DiskKeeper::Project(_));
+    match launch.disk.iter().find(|bound| escapes(bound.keeper)) {
+        Some(bound) => Err(Denial::never(
+            "launch.disk",
+            format!("the {} would be bound by a quota that the container can leave", bound.what),
         )),
         None => Ok(()),
     }

@@ -128,6 +128,9 @@ pub struct Limits {
     pub pids: Option<u32>,
     /// `--shm-size`; 64 MiB otherwise.
     pub shm: Option<ByteSize>,
+    /// `--storage-opt size=`: of the writable layer.
+    #[serde(default)]
+    pub disk: Option<ByteSize>,
     /// `--ulimit`.
     pub ulimits: Vec<Ulimit>,
     /// `--oom-score-adj`.

@@ -77,6 +77,31 @@ pub struct Launch {
     /// Where what happens to it is recorded; none for what is not recorded, as by a version without a journal.
     #[serde(default)]
     pub journal: Option<Journaled>,
+    /// Bounds on what it may keep on disk.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disk: Vec<DiskBound>,
+}
+
+/// A bound on the files below some directories of the host's, which count together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskBound {
+    /// What they are, for people.
+    pub what: String,
+    /// On one file system.
+    pub dirs: Vec<PathBuf>,
+    /// Most bytes on the disk.
+    pub bytes: u64,
+    /// Who enforces it.
+    pub keeper: DiskKeeper,
+}
+
+/// Who enforces a [`DiskBound`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DiskKeeper {
+    /// The file system: the hard limit of this project (quotactl(2)).
+    Project(u32),
+    /// The container's monitor, which measures and ends the container.
+    Monitor,
 }
 
 /// What the monitor needs to record events.
@@ -389,7 +414,10 @@ pub struct Exit {
     /// How often its monitor had started it again.
     #[serde(default)]
     pub restarts: u32,
-    /// Why it did not start, for people; empty if it did.
+    /// Whether its monitor ended it for a bound on its disk, which `error` names.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub over_disk: bool,
+    /// Why it did not start, or was ended, for people; empty otherwise.
     pub error: String,
     /// Nanoseconds since the epoch; 0 if it never started.
     pub started_ns: u64,

@@ -126,6 +126,16 @@ impl Layout {
         self.volumes().join(format!(".filling-{name}"))
     }
 
+    /// The most bytes that a volume may hold, if it is bounded.
+    pub fn volume_size(&self, name: &str) -> PathBuf {
+        self.volumes().join(format!(".size-{name}"))
+    }
+
+    /// Where a bounded volume is made: it gets its name once the bound holds.
+    pub fn making(&self, name: &str) -> PathBuf {
+        self.volumes().join(format!(".making-{name}"))
+    }
+
     /// Waits for the right to make and remove volumes, and to use them before a record says so. It ends with the
     /// descriptor.
     ///

@@ -13,7 +13,7 @@
 //! │                     host ids               └── names/NAME
 //! ├── names/NAME        symlink to ID:
 //! │                     a lease of a name
-//! ├── volumes/NAME/     data of a volume
+//! ├── volumes/NAME/     data of a volume; .size-NAME beside it: the bytes of its bound
 //! ├── volumes.lock      held while volumes are made, filled, removed, or taken by a new container
 //! └── state.db          SQLite: volumes, grants
 //!

@@ -61,7 +61,9 @@ pub fn make(dir: &Path, kernel: &Kernel) -> Result<Media> {
         with_libraries(Path::new(program), &root)?;
     }
     let mut make = Command::new(MKE2FS);
-    make.args(["-q", "-F", "-t", "ext4", "-E", "root_owner=0:0", "-d"]).arg(&root);
+    // With quotas of projects, which first.sh has enforced: bounds on disk are the file system's there.
+    make.args(["-q", "-F", "-t", "ext4", "-O", "quota,project", "-E", "root_owner=0:0,quotatype=prjquota"]);
+    make.arg("-d").arg(&root);
     cargo::run(make.arg(&media.disk).arg(SIZE))?;
     Ok(media)
 }

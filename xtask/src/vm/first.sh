@@ -5,6 +5,6 @@ for module in /modules/*; do
     /bin/busybox insmod "$module" || echo "cannot load $module"
 done
 /bin/busybox mount -t devtmpfs devtmpfs /dev
-/bin/busybox mount -t ext4 /dev/vda /root
+/bin/busybox mount -t ext4 -o prjquota /dev/vda /root
 /bin/busybox mount -o move /dev /root/dev
 exec /bin/busybox switch_root /root /init

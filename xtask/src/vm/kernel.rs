@@ -13,8 +13,8 @@ use crate::{cargo, setup};
 const PACKAGE: &str = "linux-image-amd64";
 
 /// What the machine needs and the kernel keeps in modules. crc32c is not among ext4's dependencies: the crypto
-/// layer asks for it by a name that only modprobe(8) resolves.
-const MODULES: &[&str] = &["virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "overlay"];
+/// layer asks for it by a name that only modprobe(8) resolves; nor is the format of its quotas.
+const MODULES: &[&str] = &["virtio_pci", "virtio_blk", "crc32c_generic", "quota_v2", "ext4", "overlay"];
 
 /// An unpacked kernel.
 pub struct Kernel {
@@ -158,6 +158,7 @@ mod tests {
             ("virtio", "virtio-ring"),
             ("virtio-ring", ""),
             ("crc32c_generic", ""),
+            ("quota_v2", ""),
             ("ext4", ""),
             ("overlay", ""),
         ] {
@@ -173,7 +174,16 @@ mod tests {
             .collect();
         assert_eq!(
             names,
-            ["virtio-ring", "virtio", "virtio_pci", "virtio_blk", "crc32c_generic", "ext4", "overlay"]
+            [
+                "virtio-ring",
+                "virtio",
+                "virtio_pci",
+                "virtio_blk",
+                "crc32c_generic",
+                "quota_v2",
+                "ext4",
+                "overlay"
+            ]
         );
     }
 }

@@ -209,7 +209,7 @@ fn look(engine: &Engine, name: &str, kind: Option<Kind>, size: bool) -> Result<(
 fn volume_value(engine: &Engine, volume: &Volume) -> Result<Value, Failure> {
     // Go writes an empty map as `null` here.
     let or_null = |map: &BTreeMap<String, String>| if map.is_empty() { Value::Null } else { json!(map) };
-    Ok(json!({
+    let mut value = json!({
         "CreatedAt": rfc3339(volume.created_ns.max(0) as u64 / 1_000_000_000 * 1_000_000_000),
         "Driver": "local",
         "Labels": or_null(&volume.labels),
@@ -217,7 +217,11 @@ fn volume_value(engine: &Engine, volume: &Volume) -> Result<Value, Failure> {
         "Name": volume.name,
         "Options": or_null(&volume.options),
         "Scope": "local",
-    }))
+    });
+    if let Some((bytes, keeper)) = engine.bound_of_volume(&volume.name)? {
+        value["Status"] = json!({ "Bound": bytes, "EnforcedBy": bounds::keeper(keeper) });
+    }
+    Ok(value)
 }
 
 fn container(engine: &Engine, view: &View, size: bool) -> Result<Value, Failure> {
@@ -258,6 +262,7 @@ fn container(engine: &Engine, view: &View, size: bool) -> Result<Value, Failure>
             "NoNewPrivileges": launch.confinement.no_new_privileges,
             "SeccompInstructions": launch.confinement.seccomp.as_ref().map(Vec::len),
             "Cgroups": cgroups(&launch, view),
+            "Disk": bounds::disk(&launch),
         },
         "Driver": "overlay",
         "Platform": "linux",
@@ -299,6 +304,7 @@ fn host_config(record: &ContainerRecord, launch: &Launch) -> Value {
         "Annotations": pairs(settings.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()))),
         "CapAdd": record.spec.cap_add,
         "CapDrop": record.spec.cap_drop,
+        "StorageOpt": bounds::storage(&record.spec),
         "MaskedPaths": launch.masked_paths,
         "ReadonlyPaths": launch.readonly_paths,
     });
@@ -372,6 +378,7 @@ fn state(state: &State) -> Value {
         "Restarting": matches!(state, State::Restarting(..)),
         "OOMKilled": exit.is_some_and(|exit| exit.oom_killed),
         "OOMKills": exit.map_or(0, |exit| exit.oom_kills),
+        "OverDisk": exit.is_some_and(|exit| exit.over_disk),
         "Dead": matches!(state, State::Dead),
         "Pid": pid,
         "ExitCode": exit.map_or(0, |exit| exit.code),

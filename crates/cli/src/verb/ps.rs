@@ -168,7 +168,7 @@ impl Cells<'_> {
             ("Ports", "".into()),
             ("State", view.state.as_str().into()),
             ("Status", status(view, launch.as_ref()).into()),
-            ("Size", sizes(size).into()),
+            ("Size", sizes(size, record.spec.limits.disk.map(|bound| bound.0)).into()),
             ("Labels", text(&joined.join(","))),
             ("Mounts", text(&mounts.join(","))),
             ("LocalVolumes", volumes.to_string().into()),
@@ -191,8 +191,9 @@ fn command(launch: &Launch) -> String {
     launch.process.argv.iter().enumerate().map(word).collect::<Vec<_>>().join(" ")
 }
 
-fn sizes(size: corral_engine::Size) -> String {
-    let writable = output::size(size.writable);
+fn sizes(size: corral_engine::Size, bound: Option<u64>) -> String {
+    let bound = bound.map_or_else(String::new, |bound| format!(" of {}", output::size(bound)));
+    let writable = output::size(size.writable) + &bound;
     if size.root > 0 { format!("{writable} (virtual {})", output::size(size.root)) } else { writable }
 }
 
@@ -247,7 +248,6 @@ fn weaker(view: &View, launch: Option<&Launch>) -> Vec<&'static str> {
     modes
 }
 
-/// Docker's words, and the weaker modes in brackets.
 /// Docker's words for a state of health.
 fn health(status: &Status) -> &'static str {
     match status.health.as_ref().map(|health| health.state) {
@@ -258,6 +258,7 @@ fn health(status: &Status) -> &'static str {
     }
 }
 
+/// Docker's words, and the weaker modes in brackets.
 fn status(view: &View, launch: Option<&Launch>) -> String {
     let mut text = match &view.state {
         State::Created => "Created".to_owned(),
@@ -267,7 +268,10 @@ fn status(view: &View, launch: Option<&Launch>) -> String {
         State::Restarting(_, exit) => {
             format!("Restarting ({}) {} ago", exit.code, since_ns(exit.finished_ns))
         }
-        State::Exited(exit) => format!("Exited ({}) {} ago", exit.code, since_ns(exit.finished_ns)),
+        State::Exited(exit) => {
+            let why = if exit.over_disk { " (over its bound on disk)" } else { "" };
+            format!("Exited ({}) {} ago{why}", exit.code, since_ns(exit.finished_ns))
+        }
         State::Dead => "Dead".to_owned(),
     };
     let weaker = weaker(view, launch);

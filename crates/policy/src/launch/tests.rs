@@ -65,6 +65,7 @@ fn launch(profile: ProfileName) -> Launch {
         health: None,
         restart: corral_spec::RestartPolicy::No,
         journal: None,
+        disk: Vec::new(),
     }
 }
 
@@ -99,6 +100,20 @@ fn grant(launch: &mut Launch, target: &str) {
 fn host_ids(launch: &mut Launch) {
     launch.ids = None;
     launch.confinement.userns = UserNamespace::Host;
+}
+
+#[test]
+fn a_quota_binds_only_who_cannot_leave_it() {
+    use corral_spec::record::DiskBound;
+    let mut launch = launch(ProfileName::Standard);
+    let bound = |keeper| DiskBound { what: "writable layer".into(), dirs: Vec::new(), bytes: 1, keeper };
+    launch.disk = vec![bound(DiskKeeper::Project(7))];
+    assert_eq!(judge_launch(ProfileName::Standard, &launch), Ok(()));
+    (launch.ids, launch.confinement.userns) = (None, UserNamespace::Host);
+    let denial = judge_launch(ProfileName::Standard, &launch).expect_err("it could leave");
+    assert_eq!(denial.rule, "launch.disk");
+    launch.disk = vec![bound(DiskKeeper::Monitor)];
+    assert_eq!(judge_launch(ProfileName::Standard, &launch), Ok(()));
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub mod memory;
 mod mount;
 mod probe;
 mod process;
+mod quota;
 pub mod signal;
 
 pub(crate) use bpf::{attach_device_program, load_device_program};
@@ -26,6 +27,7 @@ pub(crate) use process::{
     CStrings, Forked, block_signals, close_all, execve, exit, fork, fork_plain, keep_only, keep_open, kill,
     loopback_up, pidfd_kill, reset_signals, unshare_cgroup, unshare_mounts, wait_signal,
 };
+pub(crate) use quota::{enforces_projects, limit_project, project, project_usage, set_project};
 
 /// The result of a raw system call.
 fn check(result: libc::c_long) -> std::io::Result<libc::c_long> {

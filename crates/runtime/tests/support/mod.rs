@@ -249,6 +249,7 @@ fn launch(dir: &Path, id: ContainerId, words: &str) -> Launch {
         health: None,
         restart: corral_spec::RestartPolicy::No,
         journal: None,
+        disk: Vec::new(),
     }
 }
 

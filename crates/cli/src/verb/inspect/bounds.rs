@@ -1,6 +1,6 @@
 //! The bounds of a container under Docker's keys (HostConfig). As Docker, 0 and the empty text say that there is none.
 
-use corral_spec::record::Launch;
+use corral_spec::record::{DiskKeeper, Launch};
 use corral_spec::{Resources, Swap, ThrottleKind};
 use serde_json::{Value, json};
 
@@ -45,6 +45,24 @@ pub(super) fn shown(launch: &Launch) -> Value {
             "CgroupPermissions": access(launch, device),
         })).collect::<Vec<_>>(),
     })
+}
+
+/// What the user asked for the writable layer; as Docker, `null` if nothing.
+pub(super) fn storage(spec: &corral_spec::ContainerSpec) -> Value {
+    spec.limits.disk.map_or(Value::Null, |size| json!({ "size": size.0.to_string() }))
+}
+
+/// Each bound on disk, and who enforces it.
+pub(super) fn disk(launch: &Launch) -> Vec<Value> {
+    let bound = |bound: &corral_spec::record::DiskBound| json!({ "What": bound.what, "Bytes": bound.bytes, "EnforcedBy": keeper(bound.keeper) });
+    launch.disk.iter().map(bound).collect()
+}
+
+pub(super) fn keeper(keeper: DiskKeeper) -> String {
+    match keeper {
+        DiskKeeper::Project(project) => format!("file system, project {project}"),
+        DiskKeeper::Monitor => "monitor".into(),
+    }
 }
 
 /// The access that the rule for its number gives.

@@ -164,7 +164,7 @@ fn a_volume_is_created_inspected_and_removed() {
     let said = corral.say(&["volume", "inspect", "data"]);
     assert_eq!((said.code, said.out.as_str()), (1, "[]\n"), "{said:?}");
     for bad in
-        [&["--driver", "nfs", "x1"][..], &["a/b"], &["--opt", "type=nfs", "x1"], &["--opt", "size=1g", "x1"]]
+        [&["--driver", "nfs", "x1"][..], &["a/b"], &["--opt", "type=nfs", "x1"], &["--opt", "size=1", "x1"]]
     {
         let said = corral.say(&[&["volume", "create"], bad].concat());
         assert!(said.code == 1 && said.err.lines().count() == 1, "{bad:?}: {said:?}");

@@ -27,7 +27,7 @@ use crate::sys::{Forked, exit, fork, keep_only};
 use crate::{ControlGroup, Error, ExitState, quota};
 
 /// Nobody works so deep: a path of one-letter names is longer than PATH_MAX far above it.
-const DEEPEST: usize = 600;
+const DEEPEST: usize = 400;
 /// Files without a name that are remembered, so that one which many hold counts once.
 const MOST_NAMELESS: usize = 100_000;
 /// OVERLAYFS_SUPER_MAGIC (linux/magic.h).
@@ -169,7 +169,7 @@ impl Tally<'_> {
 
     /// EDQUOT once the bound is passed: what is beyond it need not be known.
     fn tree(&mut self, dir: BorrowedFd<'_>, device: u64, depth: usize) -> Result<(), Errno> {
-        let mut buffer = [MaybeUninit::<u8>::uninit(); 4096];
+        let mut buffer = [MaybeUninit::<u8>::uninit(); 2048];
         let mut reader = RawDir::new(dir, &mut buffer);
         while let Some(entry) = reader.next() {
             let entry = entry?;

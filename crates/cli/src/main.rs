@@ -19,6 +19,7 @@ mod setting_flags;
 mod template;
 mod unsupported;
 mod verb;
+mod weaker;
 mod words;
 
 use std::ffi::OsString;

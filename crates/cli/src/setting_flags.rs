@@ -6,11 +6,12 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use corral_spec::record::LogDriver;
-use corral_spec::{ContainerId, ContainerSpec, RestartPolicy, Settings, is_host_name};
+use corral_spec::{ContainerId, ContainerSpec, RestartPolicy, Settings, Weaker, is_host_name};
 
 use crate::Failure;
 use crate::failure::ENGINE;
 use crate::health_flags::HealthFlags;
+use crate::weaker;
 
 /// As typed.
 #[derive(Debug, Default, clap::Args)]
@@ -24,7 +25,7 @@ pub(crate) struct SettingFlags {
     /// Attach to STDIN, STDOUT or STDERR
     #[arg(short, long, value_name = "STREAM")]
     attach: Vec<String>,
-    /// Cgroup namespace to use: private
+    /// Cgroup namespace to use: private, or host, a weaker mode
     #[arg(long, value_name = "MODE")]
     cgroupns: Option<String>,
     /// Write the container ID to the file
@@ -48,7 +49,7 @@ pub(crate) struct SettingFlags {
     /// Add additional groups to join
     #[arg(long, value_name = "GROUP")]
     group_add: Vec<String>,
-    /// IPC mode to use: private or none
+    /// IPC mode to use: private or none, or host, a weaker mode
     #[arg(long, value_name = "MODE")]
     ipc: Option<String>,
     /// Read in a line delimited file of labels
@@ -60,9 +61,15 @@ pub(crate) struct SettingFlags {
     /// Log driver options
     #[arg(long, value_name = "KEY=VALUE")]
     log_opt: Vec<String>,
-    /// PID namespace to use: private
+    /// Say that a container may run with --privileged; =host-root if it has the host's user ids too
+    #[arg(long, value_name = "host-root", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    confirm_privileged: Option<String>,
+    /// PID namespace to use: private, or host, a weaker mode
     #[arg(long, value_name = "MODE")]
     pid: Option<String>,
+    /// Take down every wall inside of the user namespace, a weaker mode; needs --confirm-privileged
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    privileged: Option<bool>,
     /// Set platform; it must be the host's
     #[arg(long, value_name = "PLATFORM")]
     platform: Option<String>,
@@ -80,7 +87,7 @@ pub(crate) struct SettingFlags {
     /// Sysctl options
     #[arg(long, value_name = "NAME=VALUE")]
     sysctl: Vec<String>,
-    /// UTS namespace to use: private
+    /// UTS namespace to use: private, or host, a weaker mode
     #[arg(long, value_name = "MODE")]
     uts: Option<String>,
     /// Mount volumes from the specified container(s)
@@ -107,8 +114,13 @@ fn argument(flag: &str, value: &str, why: impl std::fmt::Display) -> Failure {
 
 impl SettingFlags {
     pub(crate) fn fill(&self, spec: &mut ContainerSpec) -> Result<(), Failure> {
-        self.check_modes()?;
-        let seccomp = self.seccomp()?;
+        let security = weaker::security(&self.security_opt)?;
+        let mut named = self.namespaces()?;
+        named.extend(weaker::privileged(self.privileged, self.confirm_privileged.as_deref())?);
+        named.extend(security.weaker);
+        if named.contains(&Weaker::UtsHost) && (spec.hostname.is_some() || self.domainname.is_some()) {
+            return Err(bad("conflicting options: hostname and the UTS mode"));
+        }
         let mut labels = Vec::new();
         for file in &self.label_file {
             let text = std::fs::read_to_string(file)
@@ -143,65 +155,24 @@ impl SettingFlags {
             sysctls: parse(&self.sysctl)?,
             annotations: self.annotation.iter().map(|text| pair(text)).collect(),
             no_shm: self.ipc.as_deref() == Some("none"),
-            seccomp,
+            seccomp: security.seccomp,
+            weaker: named,
         };
         Ok(())
     }
 
-    /// The namespaces that can be shared with Docker and not here: each would open a wall.
-    fn check_modes(&self) -> Result<(), Failure> {
+    /// The namespaces of the host that are shared.
+    fn namespaces(&self) -> Result<Vec<Weaker>, Failure> {
         let modes = [
-            ("cgroupns", &self.cgroupns, &["", "private"][..]),
-            ("ipc", &self.ipc, &["", "private", "none"][..]),
-            ("pid", &self.pid, &["", "private"][..]),
-            ("uts", &self.uts, &["", "private"][..]),
+            ("cgroupns", &self.cgroupns, &["private"][..], Weaker::CgroupHost),
+            ("ipc", &self.ipc, &["private", "none"][..], Weaker::IpcHost),
+            ("pid", &self.pid, &["private"][..], Weaker::PidHost),
+            ("uts", &self.uts, &["private"][..], Weaker::UtsHost),
         ];
-        for (flag, mode, known) in modes {
-            let Some(mode) = mode else { continue };
-            if !known.contains(&mode.as_str()) {
-                return Err(bad(format!(
-                    "--{flag} {mode}: a container has its own namespace here, and sharing another is not supported; \
-                     leave the flag out"
-                )));
-            }
-        }
-        Ok(())
-    }
-
-    /// The text of a seccomp profile; every other option is what holds anyway, or refused.
-    fn seccomp(&self) -> Result<Option<String>, Failure> {
-        let mut profile = None;
-        for option in &self.security_opt {
-            let (name, value) = option.split_once(['=', ':']).unwrap_or((option, ""));
-            match (name, value) {
-                ("no-new-privileges", "" | "true") => {}
-                ("no-new-privileges", "false") => {
-                    return Err(bad(format!(
-                        "--security-opt {option}: setuid programs could gain privilege (rule \
-                         launch.no-new-privileges); no flag allows it"
-                    )));
-                }
-                ("seccomp", "builtin") => profile = None,
-                ("seccomp", "unconfined") => {
-                    return Err(bad(format!(
-                        "--security-opt {option}: the container would run without a system call filter (rule \
-                         launch.seccomp); name a profile that allows what it needs: --security-opt seccomp=FILE"
-                    )));
-                }
-                ("seccomp", file) if !file.is_empty() => {
-                    let text = std::fs::read_to_string(file)
-                        .map_err(|error| bad(format!("opening seccomp profile ({file}) failed: {error}")))?;
-                    profile = Some(text);
-                }
-                _ => {
-                    return Err(bad(format!(
-                        "--security-opt {option} is known and not supported yet; there are no-new-privileges, \
-                         seccomp=builtin and seccomp=FILE"
-                    )));
-                }
-            }
-        }
-        Ok(profile)
+        let mode = |(flag, mode, own, shared): (_, &Option<String>, _, _)| {
+            weaker::namespace(flag, mode.as_deref(), own, shared).transpose()
+        };
+        modes.into_iter().filter_map(mode).collect()
     }
 
     /// What is asked of the image before anything is made.

@@ -19,7 +19,6 @@ const RUN: &[Flag] = &[
     ("link-local-ip", None),
     ("mac-address", None),
     ("network-alias", None),
-    ("privileged", None),
     ("publish", Some('p')),
     ("publish-all", Some('P')),
     ("runtime", None),

@@ -5,6 +5,7 @@ use corral_image::{Group, Image, ResolvedUser, read_file};
 use corral_spec::record::{GENERATION, Launch, Mount, MountKind};
 use corral_spec::{
     ContainerId, ContainerName, ContainerSpec, NetworkMode, ProfileName, UserNamespace, UserPart, UserSpec,
+    Weaker,
 };
 use corral_state::{ContainerLock, ContainerRecord, IdSlot, Life, write_record};
 
@@ -113,6 +114,8 @@ impl Engine {
             run_dir: self.layout().run(&id),
             kernel: spec.settings.seccomp.as_ref().map(|_| host::kernel()).unwrap_or_default(),
             max_files: host::max_files(),
+            own_capabilities: (spec.userns == UserNamespace::Host).then(host::capabilities).transpose()?,
+            host_name: Weaker::UtsHost.is_in(&spec.settings.weaker).then(host::name),
             // Only what shares the host's network can use its name servers.
             resolv_conf: (spec.network == Some(NetworkMode::Host)).then(host::resolv_conf),
             extra,

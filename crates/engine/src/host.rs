@@ -1,5 +1,6 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use corral_policy::CapabilitySet;
 use corral_spec::ContainerId;
 use rustix::rand::{GetRandomFlags, getrandom};
 
@@ -19,6 +20,20 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], Error> {
             .map_err(|errno| Error::io("read random numbers")(errno.into()))?;
     }
     Ok(bytes)
+}
+
+/// The capabilities of this process.
+pub(crate) fn capabilities() -> Result<CapabilitySet, Error> {
+    let own = rustix::thread::capabilities(None)
+        .map_err(|errno| Error::io("ask for the own capabilities")(errno.into()))?;
+    let held = |number: &u8| own.permitted.bits() >> number & 1 == 1;
+    let known: Vec<u8> = CapabilitySet::ALL.numbers().into_iter().filter(held).collect();
+    CapabilitySet::from_numbers(&known).map_err(|error| Error::Invalid(error.to_string()))
+}
+
+/// What the host is called.
+pub(crate) fn name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 pub(crate) fn new_id() -> Result<ContainerId, Error> {

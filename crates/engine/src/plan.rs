@@ -11,7 +11,7 @@ use corral_spec::record::{
 };
 use corral_spec::{
     AbsPath, ContainerId, ContainerSpec, Entrypoint, HostDevice, MountRequest, MountSource, NetworkMode,
-    ProfileName, Signal, Ulimit,
+    ProfileName, Signal, Ulimit, Weaker,
 };
 use corral_state::{ID_RANGE, IdSlot};
 
@@ -45,6 +45,10 @@ pub(crate) struct Facts<'a> {
     pub(crate) kernel: String,
     /// The caller's hard limit of open files.
     pub(crate) max_files: u64,
+    /// What the caller may do, where the container has the host's user namespace.
+    pub(crate) own_capabilities: Option<CapabilitySet>,
+    /// The host's name, where it is shared.
+    pub(crate) host_name: Option<String>,
     /// The host's resolv.conf.
     pub(crate) resolv_conf: Option<String>,
     /// Mounts of the engine's own, behind all others.
@@ -75,12 +79,14 @@ pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, 
     let profile = confinement(facts.profile);
     let read_only = spec.read_only || profile.read_only_root;
     let network = spec.network.unwrap_or(profile.network);
-    let capabilities = profile
-        .capabilities
-        .adjust(&spec.cap_add, &spec.cap_drop)
-        .map_err(|error| Error::Invalid(error.to_string()))?;
-    let hostname = spec.hostname.clone().unwrap_or_else(|| facts.id.short().to_owned());
+    let weaker = &spec.settings.weaker;
+    let capabilities = capabilities(facts, &profile, spec)?;
+    let hostname = match &facts.host_name {
+        Some(name) => name.clone(),
+        None => spec.hostname.clone().unwrap_or_else(|| facts.id.short().to_owned()),
+    };
     let process = process(facts, spec, &hostname)?;
+    let bare_paths = Weaker::SystemPaths.is_in(weaker);
     let Facts { id, name, image, image_name, .. } = facts;
     let whose = Whose { id, name, image, image_name };
     let mut launch = Launch {
@@ -97,8 +103,8 @@ pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, 
         devices: paths(profile.devices)?,
         host_devices: facts.host_devices.clone(),
         links: links()?,
-        masked_paths: paths(profile.masked_paths)?,
-        readonly_paths: paths(profile.readonly_paths)?,
+        masked_paths: if bare_paths { Vec::new() } else { paths(profile.masked_paths)? },
+        readonly_paths: if bare_paths { Vec::new() } else { paths(profile.readonly_paths)? },
         ids: facts.slot.map(|slot| IdMap { host: slot.host(), count: ID_RANGE }),
         network,
         cgroup: limits::cgroup(spec, &profile, &facts.host_devices)?,
@@ -106,9 +112,10 @@ pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, 
         hostname,
         confinement: Confinement {
             capabilities: capabilities.numbers(),
-            no_new_privileges: profile.no_new_privileges,
-            seccomp: Some(filter(facts, spec, &profile, capabilities)?),
+            no_new_privileges: profile.no_new_privileges && !Weaker::NewPrivileges.is_in(weaker),
+            seccomp: filter(facts, spec, &profile, capabilities)?,
             own_seccomp: spec.settings.seccomp.is_some(),
+            weaker: weaker.clone(),
             userns: spec.userns,
         },
         log: log::plan(&whose, spec, &process)?,
@@ -126,19 +133,39 @@ pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, 
     Ok(launch)
 }
 
+/// All of them with `--privileged`, but for those that are dropped. With the host's user namespace ALL is what the host
+/// gives to the caller.
+fn capabilities(facts: &Facts<'_>, profile: &Profile, spec: &ContainerSpec) -> Result<CapabilitySet, Error> {
+    let mut add = spec.cap_add.clone();
+    add.extend(Weaker::Privileged.is_in(&spec.settings.weaker).then(|| "ALL".to_owned()));
+    let all = add.iter().any(|name| name.eq_ignore_ascii_case("all"));
+    let adjusted = profile
+        .capabilities
+        .adjust(&add, &spec.cap_drop)
+        .map_err(|error| Error::Invalid(error.to_string()))?;
+    Ok(match facts.own_capabilities.filter(|_| all) {
+        Some(own) => adjusted.without(CapabilitySet::ALL.without(own)),
+        None => adjusted,
+    })
+}
+
 fn filter(
     facts: &Facts<'_>,
     spec: &ContainerSpec,
     profile: &Profile,
     capabilities: CapabilitySet,
-) -> Result<Vec<corral_spec::record::BpfInstruction>, Error> {
+) -> Result<Option<Vec<corral_spec::record::BpfInstruction>>, Error> {
+    if spec.settings.seccomp.is_none() && Weaker::Unfiltered.is_in(&spec.settings.weaker) {
+        return Ok(None);
+    }
     let arch = seccomp::Arch::NATIVE.ok_or_else(|| {
         Error::Invalid(format!("no system call table for this processor ({})", std::env::consts::ARCH))
     })?;
     if let Some(text) = &spec.settings.seccomp {
-        return own_seccomp::program(text, capabilities, &facts.kernel, arch);
+        return own_seccomp::program(text, capabilities, &facts.kernel, arch).map(Some);
     }
-    seccomp::compile(&profile.syscalls(capabilities), arch).map_err(|error| Error::Invalid(error.to_string()))
+    let compiled = seccomp::compile(&profile.syscalls(capabilities), arch);
+    compiled.map(Some).map_err(|error| Error::Invalid(error.to_string()))
 }
 
 fn paths(texts: &[&str]) -> Result<Vec<AbsPath>, Error> {
@@ -177,9 +204,15 @@ fn mounts(
         mount("/proc", MountKind::Proc, false, true)?,
         mount("/dev", MountKind::Tmpfs { size: Some(DEV_BYTES), mode: 0o755 }, false, true)?,
         mount("/dev/pts", MountKind::Devpts, false, true)?,
-        mount("/dev/mqueue", MountKind::Mqueue, false, true)?,
     ];
-    if !spec.settings.no_shm {
+    if Weaker::IpcHost.is_in(&spec.settings.weaker) {
+        // The host's own. Its message queues have no file system here: only the host's root may mount that.
+        let kind = MountKind::Bind { source: "/dev/shm".into(), ids: BindIds::Unmapped, subpath: None };
+        mounts.push(mount("/dev/shm", kind, false, true)?);
+    } else {
+        mounts.push(mount("/dev/mqueue", MountKind::Mqueue, false, true)?);
+    }
+    if !spec.settings.no_shm && !Weaker::IpcHost.is_in(&spec.settings.weaker) {
         mounts.push(mount("/dev/shm", MountKind::Tmpfs { size: Some(shm), mode: 0o1777 }, false, true)?);
     }
     // sysfs shows the devices of a network namespace and belongs to its owner: with the host's, a user
@@ -350,6 +383,8 @@ mod tests {
             data_dir: "/root/c".into(),
             run_dir: "/run/c".into(),
             max_files: 4096,
+            own_capabilities: None,
+            host_name: None,
             resolv_conf: None,
             extra: Vec::new(),
         };

@@ -1,7 +1,7 @@
 use std::path::Path;
 
 use corral_spec::record::{BindIds, DiskKeeper, Launch, Mount, MountKind};
-use corral_spec::{AbsPath, NetworkMode, ProfileName, Swap, UserNamespace};
+use corral_spec::{AbsPath, NetworkMode, ProfileName, Swap, UserNamespace, Weaker};
 
 use crate::{CapabilitySet, Denial, Profile, confinement};
 
@@ -16,18 +16,11 @@ pub fn judge_launch(profile: ProfileName, launch: &Launch) -> Result<(), Denial>
     judge_ids(launch)?;
     judge_privilege(&profile, launch)?;
     judge_paths(&profile, launch)?;
-    launch.mounts.iter().try_for_each(|mount| judge_mount(mount, launch.ids.is_none()))?;
+    let unmapped = |mount: &Mount| launch.ids.is_none() || is_host_shm(mount, launch);
+    launch.mounts.iter().try_for_each(|mount| judge_mount(mount, unmapped(mount)))?;
     judge_dev(launch)?;
     judge_host_devices(launch)?;
-    if launch.network == NetworkMode::Host
-        && let Some(sysctl) = launch.kernel.sysctls.iter().find(|sysctl| sysctl.is_network())
-    {
-        return Err(Denial::new(
-            "launch.sysctl",
-            format!("{} would change the host's network, which the container shares", sysctl.name()),
-            "--network none",
-        ));
-    }
+    judge_sysctls(launch)?;
     if launch.cgroup.pids.is_none() && !launch.cgroup.more.pids_unlimited {
         return Err(Denial::new("launch.pids", "the number of tasks is unbounded", "--pids-limit N"));
     }
@@ -36,6 +29,25 @@ pub fn judge_launch(profile: ProfileName, launch: &Launch) -> Result<(), Denial>
         ProfileName::Agent => judge_agent(&profile, launch),
         ProfileName::Standard | ProfileName::Build => Ok(()),
     }
+}
+
+/// A switch belongs to a namespace of the container's own.
+fn judge_sysctls(launch: &Launch) -> Result<(), Denial> {
+    let ipc = launch.confinement.is_without(Weaker::IpcHost);
+    for sysctl in &launch.kernel.sysctls {
+        let (shared, what, way) = match sysctl.is_network() {
+            true => (launch.network == NetworkMode::Host, "network", "--network none"),
+            false => (ipc, "IPC", "--ipc private"),
+        };
+        if shared {
+            return Err(Denial::new(
+                "launch.sysctl",
+                format!("{} would change the host's {what}, which the container shares", sysctl.name()),
+                way,
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn judge_ids(launch: &Launch) -> Result<(), Denial> {
@@ -90,11 +102,32 @@ fn judge_disk(launch: &Launch) -> Result<(), Denial> {
 }
 
 fn judge_privilege(profile: &Profile, launch: &Launch) -> Result<(), Denial> {
-    if profile.no_new_privileges && !launch.confinement.no_new_privileges {
-        return Err(Denial::never("launch.no-new-privileges", "setuid programs could gain privilege"));
+    if profile.no_new_privileges
+        && !launch.confinement.no_new_privileges
+        && !launch.confinement.is_without(Weaker::NewPrivileges)
+    {
+        return Err(Denial::new(
+            "launch.no-new-privileges",
+            "setuid programs could gain privilege",
+            "--security-opt no-new-privileges=false",
+        ));
     }
-    if launch.confinement.seccomp.as_ref().is_none_or(Vec::is_empty) {
-        return Err(Denial::never("launch.seccomp", "the container would run without a system call filter"));
+    let without = |wall| launch.confinement.is_without(wall);
+    let unfiltered = launch.confinement.seccomp.as_ref().is_none_or(Vec::is_empty);
+    if unfiltered && !without(Weaker::Unfiltered) {
+        return Err(Denial::new(
+            "launch.seccomp",
+            "the container would run without a system call filter",
+            "--security-opt seccomp=unconfined",
+        ));
+    }
+    let all = unfiltered || without(Weaker::Privileged);
+    if launch.ids.is_none() && all && !launch.confinement.weaker.contains(&Weaker::HostRoot) {
+        return Err(Denial::new(
+            "launch.host-root",
+            "without a user namespace and without a filter, the container's root is the host's, and nothing holds it",
+            "--confirm-privileged=host-root",
+        ));
     }
     CapabilitySet::from_numbers(&launch.confinement.capabilities)
         .map(drop)
@@ -103,12 +136,13 @@ fn judge_privilege(profile: &Profile, launch: &Launch) -> Result<(), Denial> {
 
 fn judge_paths(profile: &Profile, launch: &Launch) -> Result<(), Denial> {
     let has = |list: &[AbsPath], path: &str| list.iter().any(|known| known.as_path() == Path::new(path));
-    for path in profile.masked_paths {
+    let masks = !launch.confinement.is_without(Weaker::SystemPaths);
+    for path in profile.masked_paths.iter().filter(|_| masks) {
         if !has(&launch.masked_paths, path) {
             return Err(Denial::never("launch.masked-paths", format!("{path} would not be masked")));
         }
     }
-    for path in profile.readonly_paths {
+    for path in profile.readonly_paths.iter().filter(|_| masks) {
         if !has(&launch.readonly_paths, path) {
             return Err(Denial::never("launch.readonly-paths", format!("{path} would be writable")));
         }
@@ -165,6 +199,13 @@ fn judge_dev(launch: &Launch) -> Result<(), Denial> {
         )),
         None => Ok(()),
     }
+}
+
+/// With the host's IPC goes its shared memory, as what everybody may write to.
+fn is_host_shm(mount: &Mount, launch: &Launch) -> bool {
+    let shm = Path::new("/dev/shm");
+    let bound = matches!(&mount.kind, MountKind::Bind { source, .. } if source == shm);
+    bound && mount.target.as_path() == shm && launch.confinement.is_without(Weaker::IpcHost)
 }
 
 fn judge_mount(mount: &Mount, host_ids: bool) -> Result<(), Denial> {
@@ -231,6 +272,13 @@ fn judge_agent(profile: &Profile, launch: &Launch) -> Result<(), Denial> {
             "agent.seccomp",
             "an agent has the system call filter of its profile, and this launch brings another",
             format!("{standard} --security-opt seccomp=FILE"),
+        ));
+    }
+    if let Some(wall) = launch.confinement.weaker.first() {
+        return Err(Denial::new(
+            "agent.weaker",
+            format!("an agent keeps all its walls, and this launch takes one down: {}", wall.as_str()),
+            format!("{standard} with the same flag"),
         ));
     }
     if launch.network == NetworkMode::Host {

@@ -2,8 +2,8 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use corral_spec::NetworkMode;
 use corral_spec::record::{Launch, ProcessName};
+use corral_spec::{NetworkMode, Weaker};
 use rustix::process::Pid;
 
 use crate::caller::{Caller, process_name};
@@ -96,7 +96,14 @@ fn spawn(launch: &Launch, io: Io, caller: Caller, group: &ControlGroup) -> Resul
     let entrance = group.entrance()?;
     let (parent, child) = Channel::pair()?;
     // The cgroup namespace is made by the child, once it is in its groups.
-    let mut flags = libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    let mut flags = libc::CLONE_NEWNS;
+    for (shared, flag) in [
+        (Weaker::PidHost, libc::CLONE_NEWPID),
+        (Weaker::IpcHost, libc::CLONE_NEWIPC),
+        (Weaker::UtsHost, libc::CLONE_NEWUTS),
+    ] {
+        flags |= if launch.confinement.is_without(shared) { 0 } else { flag };
+    }
     if launch.ids.is_some() {
         flags |= libc::CLONE_NEWUSER;
     }

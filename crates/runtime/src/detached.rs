@@ -14,7 +14,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use corral_spec::record::{BindIds, IdMap, Launch, Mount, MountKind};
-use corral_spec::{AbsPath, DeviceKind, DeviceNumber, HostDevice, NetworkMode};
+use corral_spec::{AbsPath, DeviceKind, DeviceNumber, HostDevice, NetworkMode, Weaker};
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, chownat, fstat, lstat, makedev,
     mkdirat, mknodat, openat2,
@@ -53,11 +53,14 @@ impl<'l> Share<'l> {
 
     /// Whether the parent makes this mount, which is the launch's at `index`. sysfs shows the caller's network
     /// namespace and can be mounted only by that namespace's owner: with the host's network it is a clone of the
-    /// host's.
+    /// host's. So is procfs with the host's processes.
     pub(crate) fn has(self, index: usize, mount: &Mount) -> bool {
         match mount.kind {
             MountKind::Bind { .. } | MountKind::Layers { .. } => true,
             MountKind::Sysfs => self.launch.network == NetworkMode::Host && self.launch.ids.is_some(),
+            MountKind::Proc => {
+                self.launch.confinement.is_without(Weaker::PidHost) && self.launch.ids.is_some()
+            }
             _ => self.is_dev(index),
         }
     }
@@ -346,7 +349,7 @@ pub(crate) fn set(mount: &OwnedFd, change: AttrChange<'_>, path: &Path) -> Resul
     })
 }
 
-/// The layers of an image, a bound path, or the host's sysfs.
+/// The layers of an image, a bound path, or the host's sysfs or procfs.
 pub(crate) fn bound(
     mount: &Mount,
     ids: Option<IdMap>,
@@ -360,9 +363,12 @@ pub(crate) fn bound(
         return layers(lowers, scratch, ids, userns);
     }
     let MountKind::Bind { source, ids: owners, subpath } = &mount.kind else {
-        let path = Path::new("/sys");
+        let (path, more) = match mount.kind {
+            MountKind::Proc => (Path::new("/proc"), MountAttrFlags::empty()),
+            _ => (Path::new("/sys"), MountAttrFlags::MOUNT_ATTR_RDONLY),
+        };
         let (tree, _) = clone_tree(path, false)?;
-        set(&tree, AttrChange::flags(flags | MountAttrFlags::MOUNT_ATTR_RDONLY), path)?;
+        set(&tree, AttrChange::flags(flags | more), path)?;
         return Ok(tree);
     };
     if mount.read_only {

@@ -18,8 +18,8 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use corral_spec::NetworkMode;
 use corral_spec::record::{Launch, Process, Status};
+use corral_spec::{NetworkMode, Weaker};
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, pidfd_open, set_dumpable_behavior};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
@@ -141,11 +141,15 @@ fn join(joining: &Joining<'_>, init: BorrowedFd<'_>, entrance: &Entrance) -> Res
     confine::adjust_oom_score("self", joining.process)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|errno| Error::inside("hide the memory from the container", errno))?;
-    let mut namespaces = ThreadNameSpaceType::MOUNT
-        | ThreadNameSpaceType::PROCESS_ID
-        | ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION
-        | ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME
-        | ThreadNameSpaceType::CONTROL_GROUP;
+    let mut namespaces = ThreadNameSpaceType::MOUNT;
+    for (shared, namespace) in [
+        (Weaker::PidHost, ThreadNameSpaceType::PROCESS_ID),
+        (Weaker::IpcHost, ThreadNameSpaceType::INTER_PROCESS_COMMUNICATION),
+        (Weaker::UtsHost, ThreadNameSpaceType::HOST_NAME_AND_NIS_DOMAIN_NAME),
+        (Weaker::CgroupHost, ThreadNameSpaceType::CONTROL_GROUP),
+    ] {
+        namespaces.set(namespace, !joining.launch.confinement.is_without(shared));
+    }
     if joining.launch.network == NetworkMode::None {
         namespaces |= ThreadNameSpaceType::NETWORK;
     }

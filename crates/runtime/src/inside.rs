@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use corral_spec::record::{Kernel, Launch};
-use corral_spec::{AbsPath, NetworkMode};
+use corral_spec::{AbsPath, NetworkMode, Weaker};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::system::sethostname;
@@ -92,10 +92,15 @@ impl Inside<'_> {
     fn settle(&self) -> Result<(), Error> {
         self.entrance.join_v1()?;
         // Only now: the root of a cgroup namespace is where its maker is.
-        unshare_cgroup().map_err(|error| Error::inside("make the cgroup namespace", error))?;
+        let shares = |wall| self.launch.confinement.is_without(wall);
+        if !shares(Weaker::CgroupHost) {
+            unshare_cgroup().map_err(|error| Error::inside("make the cgroup namespace", error))?;
+        }
         attach::cut_propagation()?;
-        sethostname(self.launch.hostname.as_bytes())
-            .map_err(|errno| Error::inside("set the host name", errno))?;
+        if !shares(Weaker::UtsHost) {
+            sethostname(self.launch.hostname.as_bytes())
+                .map_err(|errno| Error::inside("set the host name", errno))?;
+        }
         if self.launch.network == NetworkMode::None {
             bring_up_loopback()?;
         }

@@ -24,6 +24,7 @@ pub mod seccomp;
 mod settings;
 mod signal;
 mod user;
+mod weaker;
 
 pub use container::{
     ContainerSpec, DeviceRequest, Entrypoint, EnvError, EnvVar, Limits, NetworkMode, ProfileName, Ulimit,
@@ -44,3 +45,4 @@ pub use restart::{RestartError, RestartPolicy};
 pub use settings::{HostEntry, SettingError, Settings, Sysctl, is_host_name};
 pub use signal::{Signal, SignalError};
 pub use user::{UserError, UserPart, UserSpec};
+pub use weaker::Weaker;

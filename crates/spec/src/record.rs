@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     AbsPath, ContainerId, Health, HealthStatus, HostDevice, NetworkMode, Resources, RestartPolicy, Signal,
-    Sysctl, Ulimit, UserNamespace,
+    Sysctl, Ulimit, UserNamespace, Weaker,
 };
 
 /// The version of all records written by this build.
@@ -304,6 +304,9 @@ pub struct Confinement {
     /// Whether the filter is the user's own, in place of the profile's.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub own_seccomp: bool,
+    /// Walls that the user has taken down by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub weaker: Vec<Weaker>,
     /// Marks a weaker mode in listings.
     pub userns: UserNamespace,
 }
@@ -311,6 +314,13 @@ pub struct Confinement {
 /// `struct sock_filter` (linux/filter.h): code, jt, jf, k.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BpfInstruction(pub u16, pub u8, pub u8, pub u32);
+
+impl Confinement {
+    /// Whether a wall is down.
+    pub fn is_without(&self, wall: Weaker) -> bool {
+        wall.is_in(&self.weaker)
+    }
+}
 
 /// How standard output and error are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::UserPart;
+use crate::{UserPart, Weaker};
 
 /// What few containers are asked to have beside bounds: names, groups, switches of the container's own kernel
 /// namespaces, notes.
@@ -30,6 +30,8 @@ pub struct Settings {
     pub no_shm: bool,
     /// `--security-opt seccomp=FILE`: the profile's text, in place of the built-in filter.
     pub seccomp: Option<String>,
+    /// Walls that are taken down by name.
+    pub weaker: Vec<Weaker>,
 }
 
 impl Settings {

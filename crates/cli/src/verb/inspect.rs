@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use corral_engine::{Engine, State, View};
 use corral_image::Image;
 use corral_spec::record::{Launch, LogDriver};
-use corral_spec::{Health, HealthResult, HealthStatus, RestartPolicy};
+use corral_spec::{Health, HealthResult, HealthStatus, RestartPolicy, Settings, Weaker};
 use corral_state::{ContainerRecord, Volume};
 use serde_json::{Value, json};
 
@@ -263,6 +263,7 @@ fn container(engine: &Engine, view: &View, size: bool) -> Result<Value, Failure>
             "SeccompInstructions": launch.confinement.seccomp.as_ref().map(Vec::len),
             "Cgroups": cgroups(&launch, view),
             "Disk": bounds::disk(&launch),
+            "Weaker": super::ps::weaker(view, Some(&launch)),
         },
         "Driver": "overlay",
         "Platform": "linux",
@@ -299,7 +300,12 @@ fn host_config(record: &ContainerRecord, launch: &Launch) -> Value {
         "DnsSearch": settings.dns_search,
         "ExtraHosts": settings.hosts.iter().map(|entry| format!("{}:{}", entry.name, entry.address)).collect::<Vec<_>>(),
         "GroupAdd": settings.groups.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "IpcMode": if settings.no_shm { "none" } else { "private" },
+        "IpcMode": mode(settings, Weaker::IpcHost, if settings.no_shm { "none" } else { "private" }),
+        "PidMode": mode(settings, Weaker::PidHost, ""),
+        "UTSMode": mode(settings, Weaker::UtsHost, ""),
+        "CgroupnsMode": mode(settings, Weaker::CgroupHost, "private"),
+        "Privileged": settings.weaker.contains(&Weaker::Privileged),
+        "SecurityOpt": security(settings),
         "Sysctls": pairs(settings.sysctls.iter().map(|sysctl| (sysctl.name(), sysctl.value()))),
         "Annotations": pairs(settings.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()))),
         "CapAdd": record.spec.cap_add,
@@ -312,6 +318,23 @@ fn host_config(record: &ContainerRecord, launch: &Launch) -> Value {
         config.extend(bounds);
     }
     config
+}
+
+/// `host` where the host's namespace is shared.
+fn mode<'t>(settings: &Settings, shared: Weaker, own: &'t str) -> &'t str {
+    if settings.weaker.contains(&shared) { "host" } else { own }
+}
+
+/// As Docker, `null` if nothing was asked.
+fn security(settings: &Settings) -> Value {
+    let named = [
+        (Weaker::Unfiltered, "seccomp=unconfined"),
+        (Weaker::NewPrivileges, "no-new-privileges=false"),
+        (Weaker::SystemPaths, "systempaths=unconfined"),
+    ];
+    let options: Vec<&str> =
+        named.iter().filter(|(wall, _)| settings.weaker.contains(wall)).map(|named| named.1).collect();
+    if options.is_empty() { Value::Null } else { json!(options) }
 }
 
 /// As Docker keeps it: times in nanoseconds.

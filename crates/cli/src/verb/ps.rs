@@ -220,7 +220,7 @@ pub(super) const fn network(launch: &Launch) -> &'static str {
 }
 
 /// Modes that the user named and that weaken the confinement: marked in every listing.
-fn weaker(view: &View, launch: Option<&Launch>) -> Vec<&'static str> {
+pub(super) fn weaker(view: &View, launch: Option<&Launch>) -> Vec<&'static str> {
     let spec = &view.record.spec;
     let mut modes = Vec::new();
     if spec.userns == UserNamespace::Host {
@@ -229,6 +229,7 @@ fn weaker(view: &View, launch: Option<&Launch>) -> Vec<&'static str> {
     if spec.network == Some(NetworkMode::Host) {
         modes.push("network=host");
     }
+    modes.extend(spec.settings.weaker.iter().map(|wall| wall.as_str()));
     if !spec.cap_add.is_empty() {
         modes.push("cap-add");
     }

@@ -256,6 +256,7 @@ fn launch(dir: &Path, id: ContainerId, words: &[&str]) -> Launch {
             no_new_privileges: true,
             seccomp: None,
             own_seccomp: false,
+            weaker: Vec::new(),
             userns: UserNamespace::Private,
         },
         log: Log { max_size: 16 << 20, max_files: 3, ..Log::default() },

@@ -56,6 +56,7 @@ fn launch(profile: ProfileName) -> Launch {
             no_new_privileges: true,
             seccomp: Some(vec![BpfInstruction(6, 0, 0, 0)]),
             own_seccomp: false,
+            weaker: Vec::new(),
             userns: UserNamespace::Private,
         },
         log: Log { max_size: 0, max_files: 0, ..Log::default() },
@@ -100,6 +101,40 @@ fn grant(launch: &mut Launch, target: &str) {
 fn host_ids(launch: &mut Launch) {
     launch.ids = None;
     launch.confinement.userns = UserNamespace::Host;
+}
+
+#[test]
+fn a_wall_is_down_only_if_it_was_named() {
+    use Weaker::{HostRoot, IpcHost, NewPrivileges, Privileged, SystemPaths, Unfiltered};
+    let judged = |named: &[Weaker], change: &dyn Fn(&mut Launch)| {
+        let mut launch = launch(ProfileName::Standard);
+        launch.confinement.weaker = named.to_vec();
+        change(&mut launch);
+        judge_launch(ProfileName::Standard, &launch).err().map(|denial| denial.rule)
+    };
+    let unfiltered = |launch: &mut Launch| launch.confinement.seccomp = None;
+    let setuid = |launch: &mut Launch| launch.confinement.no_new_privileges = false;
+    let bare = |launch: &mut Launch| (launch.masked_paths, launch.readonly_paths) = Default::default();
+    for (rule, named, change) in [
+        ("launch.seccomp", Unfiltered, &unfiltered as &dyn Fn(&mut Launch)),
+        ("launch.no-new-privileges", NewPrivileges, &setuid),
+        ("launch.masked-paths", SystemPaths, &bare),
+    ] {
+        assert_eq!(judged(&[], change).as_deref(), Some(rule));
+        assert_eq!(judged(&[HostRoot, IpcHost], change).as_deref(), Some(rule), "another name is none");
+        assert_eq!(judged(&[named], change), None);
+        assert_eq!(judged(&[Privileged], change), None);
+    }
+    let host_root = |launch: &mut Launch| {
+        unfiltered(launch);
+        host_ids(launch);
+    };
+    assert_eq!(judged(&[Unfiltered], &host_root).as_deref(), Some("launch.host-root"));
+    assert_eq!(judged(&[Unfiltered, HostRoot], &host_root), None);
+    let shm =
+        |launch: &mut Launch| launch.mounts.push(bind("/dev/shm", "/dev/shm", false, BindIds::Unmapped));
+    assert_eq!(judged(&[], &shm).as_deref(), Some("launch.unmapped-bind"));
+    assert_eq!(judged(&[IpcHost], &shm), None);
 }
 
 #[test]
@@ -182,7 +217,8 @@ fn an_agent_is_held_to_its_profile() {
     type Change = dyn Fn(&mut Launch);
     let agent = |expect: &str, change: &Change| check(ProfileName::Agent, expect, change);
     let standard = |change: &Change| check(ProfileName::Standard, "fine", change);
-    let wide: [(&str, &Change); 14] = [
+    let wide: [(&str, &Change); 15] = [
+        ("agent.weaker", &|l| l.confinement.weaker = vec![Weaker::PidHost]),
         ("agent.seccomp", &|l| l.confinement.own_seccomp = true),
         ("agent.devices", &|l| grant(l, "/dev/kvm")),
         ("agent.devices", &|l| l.cgroup.more.devices_enforced = true),

@@ -240,6 +240,7 @@ fn launch(dir: &Path, id: ContainerId, words: &str) -> Launch {
             no_new_privileges: true,
             seccomp: None,
             own_seccomp: false,
+            weaker: Vec::new(),
             userns: UserNamespace::Private,
         },
         log: Log { max_size: 0, max_files: 0, ..Log::default() },

@@ -195,8 +195,9 @@ impl MountRequest {
                 "nocopy" if matches!(source, MountSource::Volume(_)) => options.no_copy = true,
                 "nocopy" => return Err(fail("nocopy is for volumes")),
                 // The last three told Docker for the Mac how stale a copy may be.
-                "rw" | "z" | "Z" | "cached" | "delegated" | "consistent" => {}
-                _ => return Err(fail("known options are ro, rw, nocopy, z and Z")),
+                "rw" | "z" | "Z" | "private" | "rprivate" | "cached" | "delegated" | "consistent" => {}
+                "shared" | "rshared" | "slave" | "rslave" => return Err(fail(PROPAGATION)),
+                _ => return Err(fail("known options are ro, rw, nocopy, private, z and Z")),
             }
         }
         Ok(Self { source, target: AbsPath::new(target)?, read_only, options })
@@ -260,6 +261,9 @@ impl MountRequest {
     }
 }
 
+/// Why propagation is private.
+const PROPAGATION: &str = "mounts do not pass between host and container: only private is there, and what is mounted later is not seen";
+
 /// The words of one `--mount`.
 #[derive(Default)]
 struct Fields<'t> {
@@ -283,7 +287,7 @@ impl<'t> Fields<'t> {
             _ => Err(format!("{key} is true or false, not {value:?}")),
         };
         if let Some((kind, _)) = key.split_once('-') {
-            let known = ["tmpfs", "volume", "image"].into_iter().find(|known| *known == kind);
+            let known = ["bind", "tmpfs", "volume", "image"].into_iter().find(|known| *known == kind);
             self.meant.extend(known.map(|known| (known, key.to_owned())));
         }
         match key {
@@ -296,6 +300,14 @@ impl<'t> Fields<'t> {
             }
             "tmpfs-mode" => self.mode = Some(octal(value)?),
             "volume-nocopy" => self.no_copy = flag()?,
+            "bind-propagation" if matches!(value, "private" | "rprivate") => {}
+            "bind-propagation" => return Err(PROPAGATION.into()),
+            "bind-recursive" if matches!(value, "enabled" | "readonly") => {}
+            "bind-nonrecursive" if !flag()? => {}
+            "bind-recursive" | "bind-nonrecursive" => {
+                return Err("what is mounted below comes along, as read-only as the rest".into());
+            }
+            "consistency" => {}
             "volume-driver" if value == "local" => {}
             "volume-driver" => return Err(format!("there is no volume driver {value:?}, only local")),
             "volume-subpath" | "image-subpath" => {
@@ -388,6 +400,8 @@ mod tests {
         check("/a/../b:/c", "error");
         check("/a:/b:nocopy", "error");
         check("data:/b:nocopy,ro", "volume data -> /b ro nocopy");
+        check("/a:/b:rprivate,ro", "/a -> /b ro");
+        check("/a:/b:rshared", "error");
         check("/a", "new -> /a");
         check("a", "error");
         check("/a:/b:ro:x", "error");
@@ -420,6 +434,10 @@ mod tests {
             "type=tmpfs,src=a,dst=/b",
             "type=bind,src=/a,dst=/b,evil=1",
             "type=bind,src=/a,dst=/b,volume-nocopy",
+            "type=bind,src=/a,dst=/b,bind-propagation=rslave",
+            "type=bind,src=/a,dst=/b,bind-nonrecursive",
+            "type=bind,src=/a,dst=/b,bind-recursive=writable",
+            "type=tmpfs,dst=/b,bind-propagation=private",
             "type=volume,src=a,dst=/b,image-subpath=x",
             "type=volume,src=a,dst=/b,volume-subpath=../x",
             "type=volume,src=aa,dst=/b,volume-driver=nfs",
@@ -427,6 +445,9 @@ mod tests {
         ] {
             assert!(MountRequest::parse_mount(bad, cwd).is_err(), "{bad}");
         }
+        let same =
+            "type=bind,src=/a,dst=/b,bind-propagation=rprivate,bind-recursive=readonly,consistency=cached";
+        assert!(MountRequest::parse_mount(same, cwd).is_ok());
         let mount = MountRequest::parse_mount("type=image,source=a/b:c,target=/y,image-subpath=usr/lib", cwd);
         let mount = mount.expect("valid");
         assert_eq!((mount.source, mount.read_only), (MountSource::Image("a/b:c".into()), true));

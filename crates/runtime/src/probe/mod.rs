@@ -16,6 +16,7 @@
 mod cgroups;
 mod child;
 mod confine;
+mod disk;
 mod failure;
 mod mounts;
 mod namespaces;

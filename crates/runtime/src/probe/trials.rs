@@ -1,7 +1,7 @@
 //! The table of what is tried, and what it means when it fails.
 
 use super::failure::Failure;
-use super::{Ground, cgroups, confine, mounts, namespaces};
+use super::{Ground, cgroups, confine, disk, mounts, namespaces};
 
 /// One question about the host.
 pub(super) struct Trial {
@@ -80,6 +80,9 @@ pub(super) const TRIALS: &[Trial] = &[
     Trial { name: "Landlock scopes", needed: false, run: confine::landlock, since: "6.12",
         cost: "nothing yet: it is to keep containers with --network host from the host's abstract sockets",
         refused: "a kernel with CONFIG_SECURITY_LANDLOCK, and landlock in the lsm= boot parameter" },
+    Trial { name: "project quotas", needed: false, run: disk::project_quota, since: "5.14",
+        cost: "bounds on disk are watched by the container's monitor, and a writer is ended a moment late",
+        refused: "keep the store on ext4 made with -O quota,project, or on XFS, mounted with prjquota (--root DIR)" },
     Trial { name: "open_tree_attr", needed: false, run: mounts::born_mapped, since: "6.15",
         cost: "nothing yet: it is to map a directory that is id-mapped already, in nested containers", refused: OUTER },
     Trial { name: "sealed memory files", needed: false, run: confine::memfd, since: "3.17",

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod invariants;
+pub mod bundle;
 
 use std::ffi::OsStr;
 use std::io::Write;

@@ -309,13 +309,22 @@ pub(crate) struct Pids {
 pub(crate) struct BlockIo {
     pub(crate) weight: Option<u16>,
     pub(crate) leaf_weight: Option<u16>,
-    pub(crate) weight_device: Vec<serde_json::Value>,
+    pub(crate) weight_device: Vec<WeightDevice>,
     pub(crate) throttle_read_bps_device: Vec<Throttle>,
     pub(crate) throttle_write_bps_device: Vec<Throttle>,
     #[serde(rename = "throttleReadIOPSDevice")]
     pub(crate) throttle_read_iops_device: Vec<Throttle>,
     #[serde(rename = "throttleWriteIOPSDevice")]
     pub(crate) throttle_write_iops_device: Vec<Throttle>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct WeightDevice {
+    pub(crate) major: i64,
+    pub(crate) minor: i64,
+    pub(crate) weight: Option<u16>,
+    pub(crate) leaf_weight: Option<u16>,
 }
 
 #[derive(Deserialize)]

@@ -63,6 +63,9 @@ impl Runtime {
             }
         }
         let config = container.config()?;
+        if config.process.is_none() {
+            return Err(Error::Invalid("config.json has no process, and start needs one".to_owned()));
+        }
         let released = bundle::release(&container.socket(), container.pid())?;
         if let (Some(listener), Some(seccomp)) = (&released.seccomp, &config.linux.seccomp) {
             console::send_listener(&container, seccomp, listener.as_fd())?;
@@ -123,6 +126,7 @@ impl Runtime {
         bundle.process.preserve_fds = options.preserve_fds + listen_fds(&mut bundle.process.env)?;
         check_terminal(&bundle, options)?;
         let (home, lock) = state::claim(&self.root, id)?;
+        bundle.stage = state::stage(&home);
         let text = fs::read(&path).map_err(Error::file("read", &path))?;
         let made =
             self.build(Parts { config: &config, bundle: &bundle, options, dir, home: &home, text: &text });
@@ -137,6 +141,7 @@ impl Runtime {
     fn build(&self, parts: Parts<'_>) -> Result<Made, Error> {
         let Parts { config, bundle, options, dir, home, text } = parts;
         state::write(&home.join("config.json"), text)?;
+        fs::create_dir(&bundle.stage).map_err(Error::file("create", &bundle.stage))?;
         let group = bundle::locate(config.linux.cgroups_path.as_deref(), &bundle.id)?;
         let mut container =
             Container { dir: home.to_owned(), record: record(config, bundle, dir), locked: true };
@@ -203,9 +208,10 @@ fn record(config: &Config, bundle: &Bundle, dir: PathBuf) -> Record {
     }
 }
 
-/// prestart and createRuntime, in the runtime's namespaces.
+/// prestart and createRuntime, in the runtime's namespaces. They come after step 2 of the lifecycle, from which on
+/// the status that they are told is "created" (runtime.md, "State").
 fn run_hooks(config: &Config, setting: &Setting, state: &dyn Fn(i32, &str) -> String) -> Result<(), Error> {
-    let text = state(setting.pid(), "creating");
+    let text = state(setting.pid(), "created");
     let hooks = plan::hooks("prestart", &config.hooks.prestart)?
         .into_iter()
         .chain(plan::hooks("createRuntime", &config.hooks.create_runtime)?);

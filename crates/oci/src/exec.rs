@@ -4,6 +4,8 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
+use corral_runtime::bundle::Kind;
+
 use crate::config::{self, Process};
 use crate::create::{check_preserved, listen_fds};
 use crate::seccomp::NEW_LISTENER;
@@ -69,7 +71,7 @@ impl Runtime {
         if bundle.seccomp.as_ref().is_some_and(|filter| filter.flags & NEW_LISTENER != 0) {
             return Err(Error::unsupported("exec under SCMP_ACT_NOTIFY", "start the process from inside"));
         }
-        bundle.process = process::of(&asked)?;
+        bundle.process = process::of(&asked, bundle.namespace(Kind::User).is_some())?;
         bundle.process.preserve_fds = options.preserve_fds + further;
         if options.console_socket.is_some() && bundle.process.terminal.is_none() {
             return Err(Error::Invalid(

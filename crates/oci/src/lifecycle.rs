@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use corral_runtime::bundle;
 use corral_spec::Signal;
 use corral_spec::record::ProcessName;
+use rustix::mount::{UnmountFlags, unmount};
 
 use crate::state::{self, Container, Status};
 use crate::{Error, Runtime, plan};
@@ -57,14 +59,13 @@ impl Runtime {
         };
         let status = container.status()?;
         match status {
-            Status::Running | Status::Paused | Status::Creating if !force => {
+            Status::Creating | Status::Created | Status::Running | Status::Paused if !force => {
                 return Err(Error::State(format!(
                     "cannot delete container {id} that is not stopped: {}",
                     status.name()
                 )));
             }
             Status::Stopped => {}
-            // One that was only created has nothing to lose.
             _ => end(&container)?,
         }
         let hooks = container.config().and_then(|config| plan::hooks("poststop", &config.hooks.poststop));
@@ -121,10 +122,21 @@ impl Runtime {
             }
         }
         let dir = self.root.join(id);
+        take_down(&state::stage(&dir))?;
         match fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file("remove", &dir)(error)),
             _ => Ok(()),
         }
+    }
+}
+
+/// Takes the container's mounts out of this mount namespace; the removal of the directory does it in others. Nothing
+/// below is touched before: it is the root itself.
+fn take_down(stage: &Path) -> Result<(), Error> {
+    while unmount(stage, UnmountFlags::DETACH | UnmountFlags::NOFOLLOW).is_ok() {}
+    match fs::remove_dir(stage) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::file("take down", stage)(error)),
+        _ => Ok(()),
     }
 }
 

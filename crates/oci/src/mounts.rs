@@ -84,9 +84,7 @@ fn one(mount: &config::Mount) -> Result<Mount, Error> {
     }
     let source = match (options.bind, mount.kind.as_str()) {
         (Some(recursive), _) => {
-            if !options.data.is_empty() {
-                return Err(fail(format!("a bind mount has no option {:?}", options.data.join(","))));
-            }
+            // Options that only a file system knows are no error: mount(2) ignores them for a bind mount.
             if !mount.source.starts_with('/') {
                 return Err(fail(format!("the source {:?} must be absolute", mount.source)));
             }

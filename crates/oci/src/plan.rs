@@ -35,9 +35,8 @@ pub(crate) fn bundle(config: &Config, id: &str, bundle: &Path) -> Result<Bundle,
     let namespaces = namespaces(linux)?;
     let (uids, gids) = (lines(&linux.uid_mappings), lines(&linux.gid_mappings));
     check_namespaces(config, &namespaces, (&uids, &gids))?;
-    let process = config.process.as_ref();
-    let process = process
-        .ok_or_else(|| Error::Invalid("config.json has no process, and start needs one".to_owned()))?;
+    let userns = namespaces.iter().any(|namespace| namespace.kind == Kind::User);
+    let process = config.process.as_ref().map_or_else(process::none, |asked| process::of(asked, userns))?;
     Ok(Bundle {
         id: id.to_owned(),
         rootfs,
@@ -54,7 +53,8 @@ pub(crate) fn bundle(config: &Config, id: &str, bundle: &Path) -> Result<Bundle,
         create_container: hooks("createContainer", &config.hooks.create_container)?,
         start_container: hooks("startContainer", &config.hooks.start_container)?,
         no_pivot: false,
-        process: process::of(process)?,
+        stage: PathBuf::new(),
+        process,
         seccomp: linux.seccomp.as_ref().map(seccomp::compile).transpose()?.flatten(),
         personality: linux.personality.as_ref().map(personality).transpose()?,
         namespaces,
@@ -140,18 +140,6 @@ fn check_namespaces(
 ) -> Result<(), Error> {
     let find = |kind| namespaces.iter().find(|namespace| namespace.kind == kind);
     let invalid = |text: &str| Err(Error::Invalid(text.to_owned()));
-    match find(Kind::Mount) {
-        None => {
-            return Err(Error::unsupported(
-                "a container without a mount namespace",
-                "list one in linux.namespaces",
-            ));
-        }
-        Some(Namespace { path: Some(_), .. }) => {
-            return Err(Error::unsupported("joining a mount namespace", "leave out its path"));
-        }
-        Some(_) => {}
-    }
     let named = filled(&config.hostname).is_some() || filled(&config.domainname).is_some();
     if named && find(Kind::Uts).is_none() {
         return invalid("unable to set hostname without a private UTS namespace");

@@ -1,5 +1,7 @@
 //! process of config.json, and of a file that `exec --process` names.
 
+use std::collections::BTreeSet;
+
 use corral_policy::Capability;
 use corral_runtime::bundle::{Capabilities, Process, Scheduler};
 use corral_spec::Ulimit;
@@ -8,8 +10,8 @@ use crate::Error;
 use crate::config::{self, IoPriority};
 use crate::plan::path;
 
-/// Checks a process.
-pub(crate) fn of(process: &config::Process) -> Result<Process, Error> {
+/// Checks a process of a container, which has a user namespace or not.
+pub(crate) fn of(process: &config::Process, userns: bool) -> Result<Process, Error> {
     refuse(process)?;
     if process.args.is_empty() {
         return Err(Error::Invalid("process.args must not be empty".to_owned()));
@@ -27,7 +29,10 @@ pub(crate) fn of(process: &config::Process) -> Result<Process, Error> {
         groups: process.user.additional_gids.clone(),
         umask: process.user.umask.map(|mask| mask & 0o777),
         terminal: process.terminal.then_some(size),
-        capabilities: process.capabilities.as_ref().map_or(Ok(Capabilities::default()), capabilities)?,
+        capabilities: process
+            .capabilities
+            .as_ref()
+            .map_or(Capabilities::default(), |asked| capabilities(asked, userns)),
         rlimits: rlimits(&process.rlimits)?,
         no_new_privileges: process.no_new_privileges,
         oom_score_adj: process.oom_score_adj.map(oom_score).transpose()?,
@@ -36,6 +41,12 @@ pub(crate) fn of(process: &config::Process) -> Result<Process, Error> {
         preserve_fds: 0,
         no_new_keyring: false,
     })
+}
+
+/// Of a container that can be created, and not started.
+pub(crate) fn none() -> Result<Process, Error> {
+    let nothing = config::Process { args: vec![String::new()], cwd: "/".to_owned(), ..Default::default() };
+    Ok(Process { argv: Vec::new(), ..of(&nothing, false)? })
 }
 
 fn refuse(process: &config::Process) -> Result<(), Error> {
@@ -55,31 +66,49 @@ fn refuse(process: &config::Process) -> Result<(), Error> {
     Ok(())
 }
 
-fn capabilities(asked: &config::Capabilities) -> Result<Capabilities, Error> {
-    Ok(Capabilities {
-        bounding: set(&asked.bounding)?,
-        effective: set(&asked.effective)?,
-        inheritable: set(&asked.inheritable)?,
-        permitted: set(&asked.permitted)?,
-        ambient: set(&asked.ambient)?,
-    })
+/// One bit a capability. What the kernel does not have or this process cannot give is left out with a warning, and no
+/// error (config.md, "Linux Process", `capabilities`).
+fn capabilities(asked: &config::Capabilities, userns: bool) -> Capabilities {
+    let grantable = grantable(userns);
+    let mut left_out = BTreeSet::new();
+    let mut set = |names: &[String]| {
+        names.iter().fold(0, |bits, name| {
+            let found: Option<Capability> = name.strip_prefix("CAP_").unwrap_or(name).parse().ok();
+            let bit = found.map_or(0, |found| 1 << found.number()) & grantable;
+            if bit == 0 {
+                left_out.insert(name.clone());
+            }
+            bits | bit
+        })
+    };
+    let capabilities = Capabilities {
+        bounding: set(&asked.bounding),
+        effective: set(&asked.effective),
+        inheritable: set(&asked.inheritable),
+        permitted: set(&asked.permitted),
+        ambient: set(&asked.ambient),
+    };
+    if !left_out.is_empty() {
+        let names: Vec<String> = left_out.into_iter().collect();
+        eprintln!("corral oci: warning: process.capabilities: {} cannot be granted", names.join(", "));
+    }
+    capabilities
 }
 
-/// One bit a capability. One that this kernel does not have cannot be given: it is left out, as the specification
-/// says.
-pub(crate) fn set(names: &[String]) -> Result<u64, Error> {
-    let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap");
-    let last: u32 = last.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(40);
-    let mut bits = 0;
-    for name in names {
-        let short = name.strip_prefix("CAP_").unwrap_or(name);
-        let found: Capability =
-            short.parse().map_err(|_| Error::Invalid(format!("unknown capability {name:?}")))?;
-        if u32::from(found.number()) <= last {
-            bits |= 1 << found.number();
-        }
+/// Whoever enters a user namespace has every capability in it; elsewhere nobody gives what they do not have.
+fn grantable(userns: bool) -> u64 {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let last: u32 = read("/proc/sys/kernel/cap_last_cap").trim().parse().unwrap_or(40);
+    let known = u64::MAX >> (63 - last.min(63));
+    if userns {
+        return known;
     }
-    Ok(bits)
+    let status = read("/proc/self/status");
+    let own = |field: &str| {
+        let hex = status.lines().find_map(|line| line.strip_prefix(field)).unwrap_or_default();
+        u64::from_str_radix(hex.trim(), 16).unwrap_or(0)
+    };
+    known & own("CapPrm:") & own("CapBnd:")
 }
 
 fn rlimits(limits: &[config::Rlimit]) -> Result<Vec<Ulimit>, Error> {

@@ -5,7 +5,7 @@ use corral_runtime::bundle::{DeviceAct, Value};
 use corral_spec::{DeviceAccess, DeviceKind, DeviceRule};
 
 use crate::Error;
-use crate::config::{BlockIo, Cpu, DeviceCgroup, Memory, Resources, Throttle};
+use crate::config::{BlockIo, Cpu, DeviceCgroup, Memory, Resources, Throttle, WeightDevice};
 
 /// Every value, to be written in this order.
 pub(crate) fn values(resources: &Resources) -> Result<Vec<Value>, Error> {
@@ -16,7 +16,7 @@ pub(crate) fn values(resources: &Resources) -> Result<Vec<Value>, Error> {
         let text = if limit < 0 { "max".to_owned() } else { limit.to_string() };
         found.both("pids.limit", "pids", "pids.max", &text);
     }
-    block_io(&mut found, &resources.block_io)?;
+    block_io(&mut found, &resources.block_io);
     for page in &resources.hugepage_limits {
         let (v1, v2) =
             (format!("hugetlb.{}.limit_in_bytes", page.page_size), format!("hugetlb.{}.max", page.page_size));
@@ -174,17 +174,29 @@ fn cpu(found: &mut Values, cpu: &Cpu) {
     }
 }
 
-fn block_io(found: &mut Values, io: &BlockIo) -> Result<(), Error> {
-    if io.leaf_weight.is_some_and(|weight| weight != 0) {
-        return Err(Error::unsupported("blockIO.leafWeight", "no scheduler of today's kernels has it"));
-    }
-    if !io.weight_device.is_empty() {
-        return Err(Error::unsupported("blockIO.weightDevice", "use a throttle"));
-    }
-    if let Some(weight) = io.weight.filter(|&weight| weight != 0) {
-        let v2 = 1 + (u64::from(weight).clamp(10, 1000) - 10) * 9999 / 990;
+fn block_io(found: &mut Values, io: &BlockIo) {
+    let set = |weight: Option<u16>| weight.filter(|&weight| weight != 0);
+    // 10..=1000 to 1..=10000.
+    let wide = |weight: u16| 1 + (u64::from(weight).clamp(10, 1000) - 10) * 9999 / 990;
+    if let Some(weight) = set(io.weight) {
         let v1 = ("blkio.bfq.weight", weight.to_string());
-        found.add("blockIO.weight", blkio(), Some(v1), Some(("io.weight", v2.to_string())));
+        found.add("blockIO.weight", BLKIO, Some(v1), Some(("io.weight", wide(weight).to_string())));
+    }
+    // Only the CFQ scheduler, gone since Linux 5.0, had leaves: where its file is missing the error names it.
+    if let Some(weight) = set(io.leaf_weight) {
+        found.add("blockIO.leafWeight", BLKIO, Some(("blkio.leaf_weight", weight.to_string())), None);
+    }
+    for WeightDevice { major, minor, weight, leaf_weight } in &io.weight_device {
+        let line = |weight: &dyn std::fmt::Display| format!("{major}:{minor} {weight}");
+        if let Some(weight) = set(*weight) {
+            let v1 = ("blkio.bfq.weight_device", line(&weight));
+            let v2 = ("io.weight", line(&wide(weight)));
+            found.add("blockIO.weightDevice", BLKIO, Some(v1), Some(v2));
+        }
+        if let Some(weight) = set(*leaf_weight) {
+            let v1 = ("blkio.leaf_weight_device", line(&weight));
+            found.add("blockIO.weightDevice.leafWeight", BLKIO, Some(v1), None);
+        }
     }
     let throttles: [(&str, &str, &Vec<Throttle>); 4] = [
         ("read_bps_device", "rbps", &io.throttle_read_bps_device),
@@ -198,19 +210,16 @@ fn block_io(found: &mut Values, io: &BlockIo) -> Result<(), Error> {
             let line = Some((v1.as_str(), format!("{major}:{minor} {rate}")));
             found.add(
                 "blockIO.throttle",
-                blkio(),
+                BLKIO,
                 line,
                 Some(("io.max", format!("{major}:{minor} {v2}={rate}"))),
             );
         }
     }
-    Ok(())
 }
 
 /// The v1 name; a host without that hierarchy is asked by file.
-fn blkio() -> &'static str {
-    "blkio"
-}
+const BLKIO: &str = "blkio";
 
 /// Device rules in order, and then those of the devices that every container has.
 pub(crate) fn devices(rules: &[DeviceCgroup]) -> Result<Vec<DeviceAct>, Error> {
@@ -293,6 +302,16 @@ mod tests {
             &[("blkio.throttle.read_bps_device", "8:0 7")],
             &[("io.max", "8:0 rbps=7")],
         );
+        check(
+            r#"{"blockIO":{"weight":10,"leafWeight":5,"weightDevice":[{"major":8,"minor":1,"weight":1000,"leafWeight":6}]}}"#,
+            &[
+                ("blkio.bfq.weight", "10"),
+                ("blkio.leaf_weight", "5"),
+                ("blkio.bfq.weight_device", "8:1 1000"),
+                ("blkio.leaf_weight_device", "8:1 6"),
+            ],
+            &[("io.weight", "1"), ("io.weight", "8:1 10000")],
+        );
         check(r#"{"unified":{"memory.high":"5"}}"#, &[], &[("memory.high", "5")]);
         check(
             r#"{"hugepageLimits":[{"pageSize":"2MB","limit":9}]}"#,
@@ -303,11 +322,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_is_refused() {
-        for json in [
-            r#"{"memory":{"limit":300,"swap":100}}"#,
-            r#"{"unified":{"../x":"1"}}"#,
-            r#"{"blockIO":{"leafWeight":5}}"#,
-        ] {
+        for json in [r#"{"memory":{"limit":300,"swap":100}}"#, r#"{"unified":{"../x":"1"}}"#] {
             assert!(values(&serde_json::from_str(json).unwrap()).is_err(), "{json}");
         }
         let rule = |json: &str| devices(&[serde_json::from_str(json).unwrap()]);

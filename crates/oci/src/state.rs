@@ -6,6 +6,7 @@
 //!   state.json          Record; replaced by rename
 //!   config.json         the configuration as `create` read it
 //!   start.sock          what the first process waits at, until `start`
+//!   root/               where the root is mounted if the container's mount namespace is not its own
 //! ```
 //!
 //! The status is not stored: it follows from the process, the socket, the freezer and the lock. A record without a
@@ -116,6 +117,11 @@ pub(crate) fn claim(root: &Path, id: &str) -> Result<(PathBuf, File), Error> {
         Err(error) => Err(Error::file("create", &dir)(error)),
         Ok(()) => lock(&dir).map(|lock| (dir, lock)),
     }
+}
+
+/// Where the root of a container goes that has no mount namespace of its own.
+pub(crate) fn stage(dir: &Path) -> PathBuf {
+    dir.join("root")
 }
 
 /// Waits for the container's lock.

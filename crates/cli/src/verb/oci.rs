@@ -16,7 +16,12 @@ use crate::{Words, output};
 
 /// OCI runtime
 #[derive(Parser)]
-#[command(name = "corral oci", no_binary_name = true, disable_help_subcommand = true)]
+#[command(
+    name = "corral oci",
+    no_binary_name = true,
+    disable_help_subcommand = true,
+    args_override_self = true
+)]
 struct Line {
     /// Directory for the state of containers
     #[arg(long, default_value = "/run/corral-oci")]

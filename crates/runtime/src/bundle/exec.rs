@@ -3,18 +3,19 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use corral_spec::record::ProcessName;
+use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{DumpableBehavior, Pid, set_dumpable_behavior};
 use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::create::{adjust_oom_score, adopt, heard};
-use super::inside::{Step, new_keyring, open_terminal, take_streams};
+use super::inside::{Step, change_root, new_keyring, open_terminal, take_streams};
 use super::{Bundle, Kind, privileges, wait};
 use crate::caller::{Caller, process_name};
 use crate::cgroup::Entrance;
 use crate::channel::{Channel, Message, Word};
 use crate::program::Program;
 use crate::running::{Child, Exec};
-use crate::sys::{Forked, close_all_but, exit, fork};
+use crate::sys::{Forked, close_all_but, exit, fork, keep_open};
 use crate::terminal::Terminal;
 use crate::{ControlGroup, Error, confine, find_process};
 
@@ -43,7 +44,7 @@ pub fn exec(bundle: &Bundle, init: &ProcessName, group: &ControlGroup) -> Result
     let mut between = match fork(0, entrance.v2.as_ref().map(AsFd::as_fd)).map_err(Error::Namespaces)? {
         Forked::Child => {
             drop((parent, told));
-            match join(bundle, found.as_fd(), &entrance) {
+            match join(bundle, (found.as_fd(), init.pid), &entrance) {
                 Ok(Forked::Child) => {
                     drop(tell);
                     run(bundle, child, caller.ignored_signals)
@@ -89,14 +90,27 @@ impl Joined {
     }
 }
 
-fn join(bundle: &Bundle, init: std::os::fd::BorrowedFd<'_>, entrance: &Entrance) -> Result<Forked, Error> {
+fn join(
+    bundle: &Bundle,
+    (init, pid): (std::os::fd::BorrowedFd<'_>, i32),
+    entrance: &Entrance,
+) -> Result<Forked, Error> {
     entrance.join_v1()?;
+    // Found before the namespaces change: this /proc has the number.
+    let root = bundle.is_staged().then(|| {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        open(format!("/proc/{pid}/root"), flags, Mode::empty())
+    });
+    let root = root.transpose().map_err(|errno| Error::inside("find the container's root", errno))?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|errno| Error::inside("hide the memory from the container", errno))?;
     let flags = bundle.namespaces.iter().fold(0, |flags, namespace| flags | namespace.kind.flag());
     let flags = ThreadNameSpaceType::from_bits_retain(flags as u32);
     move_into_thread_name_spaces(init, flags)
         .map_err(|errno| Error::inside("join the container's namespaces", errno))?;
+    if let Some(root) = root {
+        change_root(keep_open(root))?;
+    }
     fork(libc::CLONE_PARENT, None).map_err(|error| Error::inside("start a process in the container", error))
 }
 
@@ -148,5 +162,5 @@ fn set_up(bundle: &Bundle, channel: &Channel) -> Result<Step, Error> {
     channel.send(Word::Ready, &[], &fds).map_err(talk)?;
     std::mem::forget(terminal);
     go(channel.receive().map_err(talk)?);
-    Ok(Step { program, last })
+    Ok(Step { program: Some(program), last })
 }

@@ -1,7 +1,7 @@
 //! The first process, from clone3 to the moment where it waits to be started.
 
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::{DumpableBehavior, chroot, set_dumpable_behavior};
@@ -27,8 +27,18 @@ pub(super) struct Inside<'b> {
 
 /// All that is left to do, once somebody says so.
 pub(super) struct Step {
-    pub(super) program: Program,
+    pub(super) program: Option<Program>,
     pub(super) last: LastStep,
+}
+
+impl Step {
+    /// Becomes the program; comes back only with the reason why not.
+    pub(super) fn execute(&self) -> Error {
+        match &self.program {
+            Some(program) => program.execute(),
+            None => Error::Launch("there is no process to start".to_owned()),
+        }
+    }
 }
 
 impl Inside<'_> {
@@ -66,20 +76,20 @@ impl Inside<'_> {
             confine::become_container_root()?;
         }
         self.tell_kernel()?;
-        attach::cut_propagation()?;
+        if !bundle.is_staged() {
+            attach::cut_propagation()?;
+        }
         let root = mounts::attach_all(bundle, &self.views, &sources)?;
         devices::make(bundle, root, &sources)?;
         self.step(|| Ok(()))?;
-        run_hooks(&bundle.create_container, &(self.state)(pid, "creating"))?;
+        run_hooks(&bundle.create_container, &(self.state)(pid, "created"))?;
         let terminal = open_terminal(&bundle.process, || mounts::devpts(root))?;
         if let Some(Terminal { slave, .. }) = &terminal {
             devices::bind_console(root, slave.as_fd())?;
         }
         mounts::restrict(bundle, root)?;
-        if bundle.no_pivot {
-            rustix::process::fchdir(root)
-                .and_then(|()| chroot("."))
-                .map_err(|errno| Error::inside("change the root directory", errno))?;
+        if bundle.no_pivot || bundle.is_staged() {
+            change_root(root)?;
         } else {
             mounts::pivot(root)?;
         }
@@ -141,14 +151,23 @@ impl Inside<'_> {
     }
 }
 
+/// chroot(2) to a descriptor.
+pub(super) fn change_root(root: BorrowedFd<'_>) -> Result<(), Error> {
+    rustix::process::fchdir(root)
+        .and_then(|()| chroot("."))
+        .map_err(|errno| Error::inside("change the root directory", errno))
+}
+
 /// The streams, the ids and the directory of a process that is in all its namespaces.
 fn ready_process(bundle: &Bundle, terminal: Option<&Terminal>) -> Result<Step, Error> {
     let process = &bundle.process;
     take_streams(process, terminal)?;
     let last = privileges::drop_all(process, bundle.seccomp.as_ref())?;
     privileges::enter_cwd(process)?;
-    let program = Program::new(&process.argv, &process.env)?;
-    program.look()?;
+    // Without a program it waits all the same; `start` refuses.
+    let program =
+        (!process.argv.is_empty()).then(|| Program::new(&process.argv, &process.env)).transpose()?;
+    program.as_ref().map_or(Ok(()), Program::look)?;
     Ok(Step { program, last })
 }
 

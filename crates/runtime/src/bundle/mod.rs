@@ -87,6 +87,9 @@ pub struct Bundle {
     pub start_container: Vec<Hook>,
     /// Whether the root is changed by chroot(2) instead of pivot_root(2) (`--no-pivot`).
     pub no_pivot: bool,
+    /// An empty directory on which the root is mounted in a mount namespace that is not the container's own. Whoever
+    /// removes it takes down all of the container's mounts, in whichever namespace they are (rmdir(2) on Linux).
+    pub stage: PathBuf,
     /// process.
     pub process: Process,
     /// linux.seccomp.
@@ -321,6 +324,11 @@ impl Bundle {
     /// The namespace of this kind, if it is not the caller's.
     pub fn namespace(&self, kind: Kind) -> Option<&Namespace> {
         self.namespaces.iter().find(|namespace| namespace.kind == kind)
+    }
+
+    /// Whether the process's namespace of mounts has a root that is not the container's.
+    pub(crate) fn is_staged(&self) -> bool {
+        !self.is_new(Kind::Mount)
     }
 
     /// Whether a new one of this kind is made.

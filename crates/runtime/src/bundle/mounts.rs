@@ -110,8 +110,14 @@ pub(super) fn attach_all<'s>(
     let Some((root, rest)) = sources.split_first() else {
         return Err(Error::Launch("the root is missing".to_owned()));
     };
-    move_mount(root, "", CWD, "/", MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)
-        .map_err(|errno| Error::inside("attach the root file system", errno))?;
+    let place = if bundle.is_staged() { bundle.stage.as_path() } else { Path::new("/") };
+    let attached = move_mount(root, "", CWD, place, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH);
+    attached.map_err(|errno| Error::inside("attach the root file system", errno))?;
+    if bundle.is_staged() {
+        // Below a shared mount it has become shared: what is mounted in it is nobody else's.
+        change_mount(root.as_fd(), (0, 0, libc::MS_PRIVATE), None, false)
+            .map_err(|error| Error::inside("cut off the root file system", error))?;
+    }
     let tree = Tree(root.as_fd());
     let mut rest = rest.iter();
     for mount in &bundle.mounts {

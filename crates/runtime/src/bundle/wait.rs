@@ -169,13 +169,13 @@ pub(super) fn execute(step: &Step, channel: &Channel, ignored_signals: u64) -> E
     }
     match step.last.take() {
         Err(error) => error,
-        Ok(None) => step.program.execute(),
+        Ok(None) => step.execute(),
         Ok(Some(seccomp)) => {
             let number = seccomp.as_raw_fd().to_ne_bytes();
             let body = [Word::Pid as u8, number[0], number[1], number[2], number[3]];
             // write and read, which a filter with a listener may not ask it about.
             match channel.exchange(&body) {
-                Ok(()) => step.program.execute(),
+                Ok(()) => step.execute(),
                 Err(error) => Error::inside("hand over the seccomp listener", error),
             }
         }

@@ -1,0 +1,230 @@
+//! `corral oci` against the runtime specification: one row a clause, judged from inside the container.
+
+use corral_tests::bundle::{World, is_root, push, userns};
+use serde_json::{Value, json};
+
+/// Clause, change, script, standard output.
+type Row = (&'static str, fn(&mut Value), &'static str, &'static str);
+
+const ROWS: &[Row] = &[
+    ("config: process.cwd", |c| c["process"]["cwd"] = json!("/tmp"), "pwd", "/tmp\n"),
+    ("config: process.env", |c| push(c, "/process/env", json!("A=b c")), "echo $A", "b c\n"),
+    (
+        "config: process.user",
+        |c| c["process"]["user"] = json!({"uid": 5, "gid": 6, "additionalGids": [7, 8], "umask": 63}),
+        "id -u; id -g; id -G; umask",
+        "5\n6\n6 7 8\n0077\n",
+    ),
+    (
+        "config: process.rlimits",
+        |c| c["process"]["rlimits"] = json!([{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}]),
+        "ulimit -Sn; ulimit -Hn",
+        "100\n200\n",
+    ),
+    (
+        "config: process.capabilities, five sets",
+        |c| {
+            c["process"]["capabilities"] = json!({"bounding": ["CAP_CHOWN", "CAP_KILL"],
+                "effective": ["CAP_CHOWN"], "permitted": ["CAP_CHOWN"], "inheritable": ["CAP_CHOWN"],
+                "ambient": ["CAP_CHOWN"]});
+            c["process"]["user"]["uid"] = json!(9);
+        },
+        "awk '/^Cap/{print $2}' /proc/self/status",
+        "0000000000000001\n0000000000000001\n0000000000000001\n0000000000000021\n0000000000000001\n",
+    ),
+    (
+        "config: process.capabilities, what cannot be granted is left out",
+        |c| c["process"]["capabilities"]["bounding"] = json!(["CAP_CHOWN", "CAP_NONE"]),
+        "awk '/^CapBnd/{print $2}' /proc/self/status",
+        "0000000000000001\n",
+    ),
+    (
+        "config: process.noNewPrivileges",
+        |c| c["process"]["noNewPrivileges"] = json!(false),
+        "awk '/^NoNewPrivs/{print $2}' /proc/self/status",
+        "0\n",
+    ),
+    (
+        "config: process.oomScoreAdj",
+        |c| c["process"]["oomScoreAdj"] = json!(77),
+        "cat /proc/self/oom_score_adj",
+        "77\n",
+    ),
+    (
+        "config: process.ioPriority and scheduler",
+        |c| c["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 3}),
+        "awk '{print $41, $19}' /proc/self/stat",
+        "3 3\n",
+    ),
+    (
+        "config: root.readonly",
+        |c| c["root"]["readonly"] = json!(true),
+        "touch /x 2>/dev/null || echo no",
+        "no\n",
+    ),
+    (
+        "config: root.readonly false",
+        |c| c["root"]["readonly"] = json!(false),
+        "touch /x && echo yes",
+        "yes\n",
+    ),
+    ("config: hostname", |c| c["hostname"] = json!("a-name"), "hostname", "a-name\n"),
+    (
+        "config: domainname",
+        |c| c["domainname"] = json!("a.domain"),
+        "cat /proc/sys/kernel/domainname",
+        "a.domain\n",
+    ),
+    (
+        "config: mounts, tmpfs options",
+        |c| {
+            push(
+                c,
+                "/mounts",
+                json!({"destination": "/tmp", "type": "tmpfs", "source": "t", "options": ["size=64k", "noexec"]}),
+            )
+        },
+        "awk '$2==\"/tmp\"{print $1, $4}' /proc/mounts",
+        "t rw,noexec,relatime,size=64k\n",
+    ),
+    (
+        "config: mounts, bind read-only and private",
+        |c| {
+            push(
+                c,
+                "/mounts",
+                json!({"destination": "/data/deep", "source": "/etc", "options": ["rbind", "ro", "rprivate"]}),
+            )
+        },
+        "test -e /data/deep/passwd && awk '$5==\"/data/deep\"{print substr($6,1,2), $7}' /proc/self/mountinfo",
+        "ro -\n",
+    ),
+    (
+        "config: mounts, a file system's options mean nothing to a bind mount",
+        |c| {
+            push(
+                c,
+                "/mounts",
+                json!({"destination": "/data", "source": "/etc", "options": ["bind", "nosuid", "mode=755", "size=1k"]}),
+            )
+        },
+        "awk '$5==\"/data\"{print substr($6,1,9)}' /proc/self/mountinfo",
+        "rw,nosuid\n",
+    ),
+    (
+        "config-linux: user namespace and id maps",
+        userns,
+        "cat /proc/self/uid_map; stat -c %u /dev/null",
+        "         0     100000      65536\n65534\n",
+    ),
+    (
+        "config: mounts, idmap",
+        |c| {
+            userns(c);
+            push(
+                c,
+                "/mounts",
+                json!({"destination": "/tmp", "source": "/etc", "options": ["bind", "idmap"]}),
+            );
+        },
+        "stat -c %u /tmp/passwd",
+        "0\n",
+    ),
+    (
+        "config-linux: time namespace",
+        |c| {
+            push(c, "/linux/namespaces", json!({"type": "time"}));
+            c["linux"]["timeOffsets"] = json!({"boottime": {"secs": 1_000_000}});
+        },
+        "awk '{print ($1 > 1000000)}' /proc/uptime",
+        "1\n",
+    ),
+    ("config-linux: pid namespace", |_| {}, "echo $$", "1\n"),
+    (
+        "config-linux: network namespace, loopback",
+        |_| {},
+        "awk -F: '/:/{print $1}' /proc/net/dev",
+        "    lo\n",
+    ),
+    ("config-linux: cgroup namespace", |_| {}, "grep ^0: /proc/self/cgroup", "0::/\n"),
+    (
+        "config-linux: devices with mode and owner",
+        |c| c["linux"]["devices"] = json!([{"type": "c", "path": "/dev/x", "major": 1, "minor": 5, "fileMode": 0o640, "uid": 3, "gid": 4}]),
+        "stat -c '%t:%T %a %u %g' /dev/x",
+        "1:5 640 3 4\n",
+    ),
+    (
+        "config-linux: default devices and links",
+        |_| {},
+        "for d in null zero full random urandom tty; do test -c /dev/$d || echo $d; done; for l in fd stdin ptmx; do readlink /dev/$l; done",
+        "/proc/self/fd\n/proc/self/fd/0\npts/ptmx\n",
+    ),
+    (
+        "config-linux: device cgroup",
+        |c| c["linux"]["devices"] = json!([{"type": "c", "path": "/dev/x", "major": 1, "minor": 11}]),
+        "dd if=/dev/zero of=/dev/null count=1 2>/dev/null && echo read; dd if=/dev/x count=1 2>&1 | grep -c 'not permitted'",
+        "read\n1\n",
+    ),
+    (
+        "config-linux: sysctl",
+        |c| c["linux"]["sysctl"] = json!({"kernel.msgmax": "4096", "net.ipv4.ip_forward": "1"}),
+        "cat /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_forward",
+        "4096\n1\n",
+    ),
+    (
+        "config-linux: maskedPaths and readonlyPaths",
+        |_| {},
+        "cat /proc/timer_list; ls /sys/firmware; echo 1 2>/dev/null >/proc/sys/kernel/msgmax || echo no",
+        "no\n",
+    ),
+    (
+        "config-linux: rootfsPropagation",
+        |c| c["linux"]["rootfsPropagation"] = json!("shared"),
+        "awk '$5==\"/\"{print substr($7,1,6)}' /proc/self/mountinfo",
+        "shared\n",
+    ),
+    (
+        "config-linux: personality",
+        |c| c["linux"]["personality"] = json!({"domain": "LINUX32"}),
+        "uname -m",
+        "i686\n",
+    ),
+    (
+        "config-linux: seccomp, errno for one call",
+        |c| {
+            c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+                {"names": ["mkdir", "mkdirat", "no_such_call"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]});
+            c["root"]["readonly"] = json!(false);
+        },
+        "mkdir /tmp/y 2>&1 | grep -c 'No space'; awk '/^Seccomp:/{print $2}' /proc/self/status",
+        "1\n2\n",
+    ),
+    (
+        "config-linux: seccomp, arguments",
+        |c| {
+            c["process"]["noNewPrivileges"] = json!(false);
+            c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+                {"names": ["kill"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28,
+                 "args": [{"index": 1, "value": 0, "op": "SCMP_CMP_EQ"}]}]});
+        },
+        "kill -0 1 2>&1 | grep -c 'No space'; kill -CONT 1 && echo sent",
+        "1\nsent\n",
+    ),
+];
+
+#[test]
+fn each_clause_holds_inside() {
+    if !is_root("each_clause_holds_inside") {
+        return;
+    }
+    let world = World::new();
+    let mut wrong = Vec::new();
+    for (clause, change, script, expect) in ROWS {
+        world.configure(script, change);
+        let said = world.say(&["run", "row"]);
+        if (said.code, said.out.as_str()) != (0, expect) {
+            wrong.push(format!("{clause}: {} {:?} {}", said.code, said.out, said.err));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}

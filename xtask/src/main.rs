@@ -9,6 +9,7 @@
 mod bench;
 mod cargo;
 mod check;
+mod conformance;
 mod demo;
 mod librarian;
 mod man;
@@ -37,6 +38,9 @@ const VERBS: &[Verb] = &[
         vm::run(words)
     }),
     ("man", "write the manual pages to target/man", |_| man::run().map(done)),
+    ("conformance", "a public suite against `corral oci` and other runtimes; --runtime-tools DIR", |words| {
+        conformance::run(words)
+    }),
     ("bench", "measure against the floor and the peers; arguments go to bench/", |words| {
         bench::run(words).map(done)
     }),
@@ -52,7 +56,7 @@ fn main() -> ExitCode {
     let Some((_, _, run)) = found else {
         eprintln!("usage: cargo xtask VERB\n");
         for (name, what, _) in VERBS {
-            eprintln!("  {name:8}{what}");
+            eprintln!("  {name:13}{what}");
         }
         return ExitCode::from(2);
     };

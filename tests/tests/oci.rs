@@ -159,6 +159,88 @@ fn a_mount_namespace_that_is_not_its_own_is_left_as_it_was() {
 }
 
 #[test]
+fn each_process_under_a_listener_hands_over_its_own() {
+    use std::io::Read;
+    if !is_root("each_process_under_a_listener_hands_over_its_own") {
+        return;
+    }
+    let world = World::new();
+    let path = world.dir().join("listener");
+    let socket = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    world.configure("sleep 60", |config| {
+        config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "listenerPath": path,
+            "listenerMetadata": "mine", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY"}]});
+        config["root"]["readonly"] = json!(false);
+    });
+    let heard = std::thread::spawn(move || {
+        [(); 2].map(|()| {
+            let mut text = String::new();
+            // The descriptor is dropped: nobody listens, and what was asked about gets ENOSYS.
+            socket.accept().unwrap().0.read_to_string(&mut text).unwrap();
+            serde_json::from_str::<Value>(&text).unwrap()
+        })
+    });
+    let said = world.quietly(&["run", "-d", "n"]);
+    assert_eq!(said.code, 0, "{}", said.err);
+    let said = world.say(&["exec", "n", "mkdir", "/tmp/x"]);
+    assert!(said.code == 1 && said.err.contains("Function not implemented"), "{} {}", said.code, said.err);
+    let [first, second] = heard.join().unwrap();
+    for state in [&first, &second] {
+        assert_eq!((&state["fds"], &state["metadata"]), (&json!(["seccompFd"]), &json!("mine")));
+        assert_eq!(state["state"]["pid"], first["pid"]);
+    }
+    assert_ne!(first["pid"], second["pid"]);
+    assert_eq!(second["state"]["status"], "running");
+}
+
+/// A program that makes the i386 call `number` and exits with what it got, its sign turned.
+fn i386_call(number: u8) -> Vec<u8> {
+    const CODE_AT: u64 = 0x40_0000 + 120;
+    // mov eax, N; int 0x80; neg eax; mov edi, eax; mov eax, 60; syscall
+    let code = [0xb8, number, 0, 0, 0, 0xcd, 0x80, 0xf7, 0xd8, 0x89, 0xc7, 0xb8, 60, 0, 0, 0, 0x0f, 0x05];
+    let mut elf = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x3e\0\x01\0\0\0".to_vec();
+    for word in [CODE_AT, 64, 0] {
+        elf.extend(word.to_le_bytes());
+    }
+    elf.extend(b"\0\0\0\0\x40\0\x38\0\x01\0\0\0\0\0\0\0\x01\0\0\0\x05\0\0\0");
+    let length = 120 + code.len() as u64;
+    for word in [0, 0x40_0000, 0x40_0000, length, length, 4096] {
+        elf.extend(word.to_le_bytes());
+    }
+    elf.extend(code);
+    elf
+}
+
+#[test]
+fn calls_of_32_bit_programs_are_judged_if_the_profile_lists_them() {
+    use std::os::unix::fs::PermissionsExt;
+    let test = "calls_of_32_bit_programs_are_judged_if_the_profile_lists_them";
+    if !is_root(test) {
+        return;
+    }
+    if !cfg!(target_arch = "x86_64") {
+        println!("SKIP: oci::{test}: needs an x86-64 processor");
+        return;
+    }
+    let world = World::new();
+    // getuid and getgid, numbers 24 and 47 there.
+    for (name, number) in [("uid", 24), ("gid", 47)] {
+        let path = world.rootfs().join("bin").join(name);
+        fs::write(&path, i386_call(number)).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let run = |architectures: Value| {
+        world.configure("uid; echo $?; gid; echo $?", |config| {
+            config["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "architectures": architectures,
+                "syscalls": [{"names": ["getuid"], "action": "SCMP_ACT_ERRNO", "errnoRet": 28}]});
+        });
+        world.say(&["run", "i"]).out
+    };
+    assert_eq!(run(json!(["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"])), "28\n0\n");
+    assert_eq!(run(json!(["SCMP_ARCH_X86_64"])), "159\n159\n", "an ABI that is not listed ends by SIGSYS");
+}
+
+#[test]
 fn hooks_run_in_the_order_of_the_specification() {
     if !is_root("hooks_run_in_the_order_of_the_specification") {
         return;

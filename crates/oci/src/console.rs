@@ -22,19 +22,25 @@ pub(crate) fn send(socket: &Path, master: BorrowedFd<'_>) -> Result<(), Error> {
         .map_err(|errno| Error::file("send the terminal to", socket)(errno.into()))
 }
 
+/// Whose filter is listened to, and the status of the container meanwhile.
+pub(crate) struct Listener {
+    pub(crate) pid: i32,
+    pub(crate) status: &'static str,
+}
+
 /// config-linux.md, "The Container Process State".
 pub(crate) fn send_listener(
     container: &Container,
     seccomp: &Seccomp,
+    Listener { pid, status }: Listener,
     listener: BorrowedFd<'_>,
 ) -> Result<(), Error> {
-    let pid = container.pid();
     let state = json!({
         "ociVersion": container.record.oci_version,
         "fds": ["seccompFd"],
         "pid": pid,
         "metadata": seccomp.listener_metadata,
-        "state": container.record.state(pid, "creating"),
+        "state": container.record.state(container.pid(), status),
     });
     let path = Path::new(&seccomp.listener_path);
     send_fd(path, state.to_string().as_bytes(), listener)

@@ -8,6 +8,7 @@ use corral_runtime::bundle::{self, Bundle, Setting};
 use corral_spec::Signal;
 
 use crate::config::Config;
+use crate::console::Listener;
 use crate::state::{self, Container, Record, Status};
 use crate::{Error, Runtime, console, foreground, plan, resources};
 
@@ -68,7 +69,8 @@ impl Runtime {
         }
         let released = bundle::release(&container.socket(), container.pid())?;
         if let (Some(listener), Some(seccomp)) = (&released.seccomp, &config.linux.seccomp) {
-            console::send_listener(&container, seccomp, listener.as_fd())?;
+            let of = Listener { pid: container.pid(), status: "creating" };
+            console::send_listener(&container, seccomp, of, listener.as_fd())?;
         }
         released.finish()?;
         let socket = container.socket();

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use corral_runtime::bundle::Kind;
 
 use crate::config::{self, Process};
+use crate::console::Listener;
 use crate::create::{check_preserved, listen_fds};
-use crate::seccomp::NEW_LISTENER;
 use crate::state::{self, Container, Status};
 use crate::{Error, Runtime, console, foreground, plan, process};
 
@@ -68,9 +68,6 @@ impl Runtime {
         let mut bundle = plan::bundle(&config, id, &container.record.bundle)?;
         let mut asked = asked(&config, options)?;
         let further = listen_fds(&mut asked.env)?;
-        if bundle.seccomp.as_ref().is_some_and(|filter| filter.flags & NEW_LISTENER != 0) {
-            return Err(Error::unsupported("exec under SCMP_ACT_NOTIFY", "start the process from inside"));
-        }
         bundle.process = process::of(&asked, bundle.namespace(Kind::User).is_some())?;
         bundle.process.preserve_fds = options.preserve_fds + further;
         if options.console_socket.is_some() && bundle.process.terminal.is_none() {
@@ -91,7 +88,12 @@ impl Runtime {
         if let Some(path) = &options.pid_file {
             state::write(path, pid.to_string().as_bytes())?;
         }
-        let running = joined.start()?;
+        let (running, released) = joined.release()?;
+        if let (Some(listener), Some(seccomp)) = (&released.seccomp, &config.linux.seccomp) {
+            let of = Listener { pid, status: "running" };
+            console::send_listener(&container, seccomp, of, listener.as_fd())?;
+        }
+        released.finish()?;
         match watch {
             Some(watch) => {
                 let code = watch.run(pid, terminal);

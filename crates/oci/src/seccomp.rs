@@ -2,7 +2,7 @@
 
 use corral_runtime::bundle::Filter;
 use corral_runtime::bundle::seccomp::{
-    ALLOW, ERRNO, KILL_PROCESS, LOG, NOTIFY, Op, Rule, TRACE, Test, compile as code,
+    ALLOW, ERRNO, KILL_PROCESS, LOG, NOTIFY, Op, Part, Rule, TRACE, Test, compile as code, through_another,
 };
 use corral_runtime::seccomp::Arch;
 
@@ -10,7 +10,7 @@ use crate::Error;
 use crate::config::{Arg, Seccomp, Syscall};
 
 /// SECCOMP_FILTER_FLAG_NEW_LISTENER
-pub(crate) const NEW_LISTENER: u64 = 8;
+const NEW_LISTENER: u64 = 8;
 /// The calls by which the listener itself is handed over.
 const OWN_CALLS: [&str; 2] = ["read", "write"];
 
@@ -22,8 +22,7 @@ pub(crate) fn compile(seccomp: &Seccomp) -> Result<Option<Filter>, Error> {
     if default == NOTIFY {
         return Err(Error::unsupported("SCMP_ACT_NOTIFY as default action", "name the system calls"));
     }
-    check_architectures(&seccomp.architectures)?;
-    let mut rules = Vec::new();
+    let mut parts = parts(arch, &seccomp.architectures)?;
     let mut notifies = false;
     for syscall in &seccomp.syscalls {
         let answer = action(&syscall.action, syscall.errno_ret)?;
@@ -35,10 +34,8 @@ pub(crate) fn compile(seccomp: &Seccomp) -> Result<Option<Filter>, Error> {
                     "the listener is handed over by that call",
                 ));
             }
-            // A name that this processor, or any, does not have: profiles are written for several kernels.
-            let Some(number) = arch.number(name) else { continue };
             for tests in alternatives(syscall)? {
-                rules.push(Rule { number, tests, action: answer });
+                parts.iter_mut().for_each(|part| add(part, name, &tests, answer));
             }
         }
     }
@@ -56,10 +53,10 @@ pub(crate) fn compile(seccomp: &Seccomp) -> Result<Option<Filter>, Error> {
             other => return Err(Error::Invalid(format!("seccomp flag {other:?} is not supported"))),
         };
     }
-    if default == ALLOW && rules.is_empty() {
+    if default == ALLOW && parts.iter().all(|part| part.rules.is_empty()) {
         return Ok(None);
     }
-    let program = code(arch, default, &rules).ok_or_else(|| {
+    let program = code(default, &parts).ok_or_else(|| {
         Error::Invalid("linux.seccomp: the filter is longer than the kernel takes".to_owned())
     })?;
     Ok(Some(Filter { program, flags }))
@@ -89,11 +86,32 @@ fn action(name: &str, errno: Option<u32>) -> Result<u32, Error> {
     }
 }
 
-/// Names are checked; what is judged is said in docs/conformance.md.
-fn check_architectures(names: &[String]) -> Result<(), Error> {
-    match names.iter().find(|name| !name.starts_with("SCMP_ARCH_")) {
-        Some(name) => Err(Error::Invalid(format!("seccomp architecture {name:?} does not exist"))),
-        None => Ok(()),
+/// This processor's own ABI, and of those that are listed the ones that it runs too.
+fn parts(native: Arch, names: &[String]) -> Result<Vec<Part>, Error> {
+    let mut parts = vec![Part { arch: native, x32: false, rules: Vec::new() }];
+    for name in names {
+        match (name.as_str(), native) {
+            ("SCMP_ARCH_X32", Arch::X86_64) => parts[0].x32 = true,
+            ("SCMP_ARCH_X86", Arch::X86_64) if parts.len() == 1 => {
+                parts.push(Part { arch: Arch::I386, x32: false, rules: Vec::new() });
+            }
+            (name, _) if name.starts_with("SCMP_ARCH_") => {}
+            _ => return Err(Error::Invalid(format!("seccomp architecture {name:?} does not exist"))),
+        }
+    }
+    Ok(parts)
+}
+
+/// A name that the ABI, or any, does not have is left out: profiles are written for several kernels.
+fn add(part: &mut Part, name: &str, tests: &[Test], action: u32) {
+    let x32 = if part.x32 { Arch::x32(name) } else { None };
+    for number in part.arch.number(name).into_iter().chain(x32) {
+        part.rules.push(Rule { number, tests: tests.to_vec(), action });
+    }
+    if part.arch == Arch::I386 {
+        // Some of them, such as `send`, have no number of their own.
+        let rule = Rule { number: 0, tests: tests.to_vec(), action };
+        part.rules.extend(through_another(name, &rule));
     }
 }
 

@@ -9,6 +9,7 @@ use rustix::thread::{ThreadNameSpaceType, move_into_thread_name_spaces};
 
 use super::create::{adjust_oom_score, adopt, heard};
 use super::inside::{Step, change_root, new_keyring, open_terminal, take_streams};
+use super::wait::Released;
 use super::{Bundle, Kind, privileges, wait};
 use crate::caller::{Caller, process_name};
 use crate::cgroup::Entrance;
@@ -22,7 +23,7 @@ use crate::{ControlGroup, Error, confine, find_process};
 /// A process that joined a container and waits one step before execve. Dropped, it is killed.
 #[derive(Debug)]
 pub struct Joined {
-    /// The terminal's master side, if it has one; take it before [`Self::start`].
+    /// The terminal's master side, if it has one; take it before [`Self::release`].
     pub console: Option<OwnedFd>,
     process: Exec,
     channel: Channel,
@@ -80,13 +81,13 @@ impl Joined {
         self.process.process.name.pid
     }
 
-    /// Lets it execute its program.
+    /// Lets it execute its program, which runs after [`Released::finish`].
     ///
     /// # Errors
     /// Why it does not.
-    pub fn start(self) -> Result<Exec, Error> {
-        crate::create::go(&self.channel)?;
-        Ok(self.process)
+    pub fn release(self) -> Result<(Exec, Released), Error> {
+        let released = Released::hear(self.channel, self.process.process.name.pid)?;
+        Ok((self.process, released))
     }
 }
 

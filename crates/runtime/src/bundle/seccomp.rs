@@ -1,15 +1,16 @@
 //! linux.seccomp as classic BPF.
 //!
 //! ```text
-//! ld arch                  not this build's ─▶ foreign
+//! ld arch                  for each that the profile lists: its own part below; any other ─▶ foreign
 //! ld nr
 //! jge …                    a balanced tree over the numbers; a leaf is `ret`, or for each rule with arguments
 //!                              its tests, and its `ret` if all hold; then the rule without, or the default
 //! above the last named     "no such call" if the default is an error, so that programs fall back
 //! ```
 //!
-//! A call through another ABI (i386, x32) is judged by no table here: it gets the default if that denies, else the
-//! process ends. That is stricter than a profile that lists those architectures, and never wider.
+//! A call through an ABI that the profile does not list (i386, x32) is judged by no table: it gets the default if that
+//! denies, else the process ends. On i386 a socket call can also be made through socketcall(2), and one of System V's
+//! through ipc(2): a rule for it holds there too, see [`through_another`].
 
 use corral_spec::record::BpfInstruction;
 
@@ -79,10 +80,35 @@ const JGT: u16 = 0x25;
 const JGE: u16 = 0x35;
 const RET: u16 = 0x06;
 
+/// The rules for one architecture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// Which one.
+    pub arch: Arch,
+    /// Whether x32 calls are judged by these rules too; by the default otherwise.
+    pub x32: bool,
+    /// Its rules.
+    pub rules: Vec<Rule>,
+}
+
 /// Compiles the rules. None if the program is longer than the kernel takes.
-pub fn compile(arch: Arch, default: u32, rules: &[Rule]) -> Option<Vec<BpfInstruction>> {
+pub fn compile(default: u32, parts: &[Part]) -> Option<Vec<BpfInstruction>> {
     let foreign = if matches!(default, ALLOW | LOG) { KILL_PROCESS } else { default };
-    let last = rules.iter().map(|rule| rule.number).max().unwrap_or(0);
+    let mut code = vec![BpfInstruction(LD, 0, 0, 4)];
+    for part in parts {
+        let judged = judged(part, default, foreign)?;
+        // The part begins with its own load: the next one finds the architecture untouched.
+        code.push(BpfInstruction(JEQ, 1, 0, part.arch.audit()));
+        code.push(BpfInstruction(JA, 0, 0, u32::try_from(judged.len()).ok()?));
+        code.extend(judged);
+    }
+    code.push(ret(foreign));
+    (code.len() <= 4096).then_some(code)
+}
+
+/// The answers to the calls of one architecture, by number.
+fn judged(part: &Part, default: u32, foreign: u32) -> Option<Vec<BpfInstruction>> {
+    let Part { rules, x32, .. } = part;
     // ENOSYS: a program's library then tries an older call.
     let unknown = if default & 0xffff_0000 == ERRNO && !rules.is_empty() { ERRNO | 38 } else { default };
     let mut ranges: Vec<(u32, Vec<BpfInstruction>)> = Vec::new();
@@ -91,20 +117,95 @@ pub fn compile(arch: Arch, default: u32, rules: &[Rule]) -> Option<Vec<BpfInstru
             ranges.push((first, code));
         }
     };
-    for number in 0..=last {
-        push(number, leaf(rules, number, default)?);
+    let mut span = |first: u32, end: u32, after: u32| -> Option<()> {
+        let numbers = rules.iter().map(|rule| rule.number).filter(|number| (first..end).contains(number));
+        let last = numbers.max().unwrap_or(first);
+        for number in first..=last {
+            push(number, leaf(rules, number, default)?);
+        }
+        push(last + 1, vec![ret(after)]);
+        Some(())
+    };
+    span(0, X32, unknown)?;
+    if *x32 {
+        span(X32, u32::MAX, unknown)?;
+    } else {
+        push(X32, vec![ret(foreign)]);
     }
-    push(last + 1, vec![ret(unknown)]);
-    push(X32, vec![ret(foreign)]);
-    let mut code = vec![
-        BpfInstruction(LD, 0, 0, 4),
-        BpfInstruction(JEQ, 1, 0, arch.audit()),
-        ret(foreign),
-        BpfInstruction(LD, 0, 0, 0),
-    ];
+    let mut code = vec![BpfInstruction(LD, 0, 0, 0)];
     code.extend(tree(&ranges)?);
-    (code.len() <= 4096).then_some(code)
+    Some(code)
 }
+
+/// What a rule for a call means for the call that carries it on i386: socketcall(2) and ipc(2) have its number as their
+/// first argument and its own arguments in memory, where no filter looks. So a rule with tests is passed on without
+/// them if it denies, and not at all if it allows.
+pub fn through_another(name: &str, rule: &Rule) -> Option<Rule> {
+    let place = |names: &[&str]| names.iter().position(|known| *known == name && !known.is_empty());
+    let (carrier, value) = match (place(&SOCKET_CALLS), place(&IPC_CALLS)) {
+        (Some(at), _) => ("socketcall", at as u64 + 1),
+        (None, Some(at)) => ("ipc", at as u64 + 1),
+        (None, None) => return None,
+    };
+    if !rule.tests.is_empty() && matches!(rule.action, ALLOW | LOG) {
+        return None;
+    }
+    // ipc(2) has a version in the upper half.
+    let tests = vec![Test { index: 0, op: Op::MaskedEqual(0xffff), value }];
+    Some(Rule { number: Arch::I386.number(carrier)?, tests, action: rule.action })
+}
+
+/// linux/net.h, from 1 on.
+const SOCKET_CALLS: [&str; 20] = [
+    "socket",
+    "bind",
+    "connect",
+    "listen",
+    "accept",
+    "getsockname",
+    "getpeername",
+    "socketpair",
+    "send",
+    "recv",
+    "sendto",
+    "recvfrom",
+    "shutdown",
+    "setsockopt",
+    "getsockopt",
+    "sendmsg",
+    "recvmsg",
+    "accept4",
+    "recvmmsg",
+    "sendmmsg",
+];
+
+/// linux/ipc.h, from 1 on.
+const IPC_CALLS: [&str; 24] = [
+    "semop",
+    "semget",
+    "semctl",
+    "semtimedop",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "msgsnd",
+    "msgrcv",
+    "msgget",
+    "msgctl",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "",
+    "shmat",
+    "shmdt",
+    "shmget",
+    "shmctl",
+];
 
 const fn ret(value: u32) -> BpfInstruction {
     BpfInstruction(RET, 0, 0, value)
@@ -242,6 +343,50 @@ mod tests {
         }
     }
 
+    fn native(rules: &[Rule]) -> Part {
+        Part { arch: Arch::X86_64, x32: false, rules: rules.to_vec() }
+    }
+
+    #[test]
+    fn each_abi_has_its_own_part() {
+        let rule = |number, action| Rule { number, tests: Vec::new(), action };
+        let parts = [
+            Part { arch: Arch::X86_64, x32: true, rules: vec![rule(1, ALLOW), rule(X32 + 514, ALLOW)] },
+            Part { arch: Arch::I386, x32: false, rules: vec![rule(4, ALLOW), rule(252, ALLOW)] },
+        ];
+        let code = compile(ERRNO | 1, &parts).unwrap();
+        let (amd64, i386) = (Arch::X86_64.audit(), Arch::I386.audit());
+        for (arch, number, expect) in [
+            (amd64, 1, ALLOW),
+            (amd64, 4, ERRNO | 38),
+            (amd64, X32 + 1, ERRNO | 1),
+            (amd64, X32 + 514, ALLOW),
+            (amd64, X32 + 515, ERRNO | 38),
+            (i386, 4, ALLOW),
+            (i386, 1, ERRNO | 1),
+            (i386, 252, ALLOW),
+            (i386, X32 + 4, ERRNO | 1),
+            (0xc000_00b7, 1, ERRNO | 1),
+        ] {
+            assert_eq!(run(&code, arch, number, [0; 6]), expect, "{arch:#x} {number}");
+        }
+    }
+
+    #[test]
+    fn i386_calls_within_a_call_are_judged() {
+        let plain = |action| Rule { number: 359, tests: Vec::new(), action };
+        let carried = through_another("socket", &plain(ERRNO | 13)).unwrap();
+        let rules = vec![plain(ERRNO | 13), carried];
+        let code = compile(ALLOW, &[Part { arch: Arch::I386, x32: false, rules }]).unwrap();
+        let ask = |number, first| run(&code, Arch::I386.audit(), number, [first, 0, 0, 0, 0, 0]);
+        assert_eq!((ask(359, 0), ask(102, 1), ask(102, 2)), (ERRNO | 13, ERRNO | 13, ALLOW));
+        let tested =
+            |action| Rule { tests: vec![Test { index: 0, op: Op::Equal, value: 2 }], ..plain(action) };
+        assert!(through_another("socket", &tested(ALLOW)).is_none());
+        assert_eq!(through_another("shmget", &tested(ERRNO | 1)).unwrap().tests[0].value, 23);
+        assert!(through_another("write", &plain(ALLOW)).is_none());
+    }
+
     type Meaning = fn(u64, u64) -> bool;
 
     #[test]
@@ -261,7 +406,7 @@ mod tests {
                 let always = Test { index: 0, op: Op::Equal, value: 5 };
                 let tests = vec![always, Test { index: 3, op, value }];
                 let rules = [Rule { number: 9, tests, action: ALLOW }];
-                let code = compile(Arch::X86_64, ERRNO | 1, &rules).unwrap();
+                let code = compile(ERRNO | 1, &[native(&rules)]).unwrap();
                 for arg in values {
                     let want = if expect(arg, value) { ALLOW } else { ERRNO | 1 };
                     let got = run(&code, Arch::X86_64.audit(), 9, [5, 0, 0, arg, 0, 0]);
@@ -276,15 +421,9 @@ mod tests {
     #[test]
     fn what_no_rule_names() {
         let rule = |number, action| Rule { number, tests: Vec::new(), action };
+        let parts = [native(&[rule(3, ALLOW), rule(7, LOG)])];
         let native = Arch::X86_64.audit();
-        let ask = |default, arch, number| {
-            run(
-                &compile(Arch::X86_64, default, &[rule(3, ALLOW), rule(7, LOG)]).unwrap(),
-                arch,
-                number,
-                [0; 6],
-            )
-        };
+        let ask = |default, arch, number| run(&compile(default, &parts).unwrap(), arch, number, [0; 6]);
         assert_eq!(ask(ERRNO | 1, native, 3), ALLOW);
         assert_eq!(ask(ERRNO | 1, native, 4), ERRNO | 1);
         assert_eq!(ask(ERRNO | 1, native, 7), LOG);

@@ -79,16 +79,8 @@ pub fn release(path: &std::path::Path, pid: i32) -> Result<Released, Error> {
         connect(&to, &address(dir.as_fd(), path.file_name().ok_or(Errno::INVAL)?)?)?;
         Ok(to)
     };
-    let talk = |error: std::io::Error| Error::inside("talk to the container's first process", error);
     let to = reach().map_err(|errno: Errno| Error::inside("reach the container's first process", errno))?;
-    let channel = Channel::from_fd(to);
-    channel.send(Word::Go, &[], &[]).map_err(talk)?;
-    let seccomp = match channel.receive().map_err(talk)? {
-        None => None,
-        Some(Message { word: Word::Pid, body, .. }) => Some(take_listener(pid, &body).map_err(talk)?),
-        Some(message) => return Err(message.failure().unwrap_or(Error::Died { act: "starting" })),
-    };
-    Ok(Released { seccomp, channel })
+    Released::hear(Channel::from_fd(to), pid)
 }
 
 /// A copy of the listener: sending it takes a system call that the filter may ask its listener about.
@@ -99,6 +91,18 @@ fn take_listener(pid: i32, body: &[u8]) -> std::io::Result<OwnedFd> {
 }
 
 impl Released {
+    /// Tells process `pid` at the other end to go, and hears whether it has a listener to hand over first.
+    pub(super) fn hear(channel: Channel, pid: i32) -> Result<Self, Error> {
+        let talk = |error: std::io::Error| Error::inside("talk to the container's process", error);
+        channel.send(Word::Go, &[], &[]).map_err(talk)?;
+        let seccomp = match channel.receive().map_err(talk)? {
+            None => None,
+            Some(Message { word: Word::Pid, body, .. }) => Some(take_listener(pid, &body).map_err(talk)?),
+            Some(message) => return Err(message.failure().unwrap_or(Error::Died { act: "starting" })),
+        };
+        Ok(Self { seccomp, channel })
+    }
+
     /// Waits until the program runs.
     ///
     /// # Errors

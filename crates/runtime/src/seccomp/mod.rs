@@ -19,8 +19,10 @@
 
 mod aarch64;
 mod emit;
+mod i386;
 #[cfg(test)]
 mod tests;
+mod x32;
 mod x86_64;
 
 use corral_spec::ErrorKind;
@@ -34,6 +36,8 @@ pub enum Arch {
     X86_64,
     /// 64-bit ARM.
     Aarch64,
+    /// i386, whose programs an x86-64 kernel runs too.
+    I386,
 }
 
 /// Why a filter does not become a program.
@@ -89,6 +93,7 @@ impl Arch {
         match self {
             Self::X86_64 => 0xc000_003e,
             Self::Aarch64 => 0xc000_00b7,
+            Self::I386 => 0x4000_0003,
         }
     }
 
@@ -96,14 +101,23 @@ impl Arch {
         match self {
             Self::X86_64 => &x86_64::SYSCALLS,
             Self::Aarch64 => &aarch64::SYSCALLS,
+            Self::I386 => &i386::SYSCALLS,
         }
     }
 
     /// The number of a system call; none if this architecture does not have it.
     pub fn number(self, name: &str) -> Option<u32> {
-        let table = self.table();
-        table.binary_search_by(|(known, _)| (*known).cmp(name)).ok().map(|at| u32::from(table[at].1))
+        find(self.table(), name)
     }
+
+    /// The number of a system call under x32, with the bit that marks it.
+    pub fn x32(name: &str) -> Option<u32> {
+        find(&x32::SYSCALLS, name).or_else(|| Self::X86_64.number(name)).map(|number| number | x32::BIT)
+    }
+}
+
+fn find(table: &[(&str, u16)], name: &str) -> Option<u32> {
+    table.binary_search_by(|(known, _)| (*known).cmp(name)).ok().map(|at| u32::from(table[at].1))
 }
 
 /// Compiles the filter for one architecture. A rule for a call that only another architecture has is

@@ -92,12 +92,13 @@ fn kill_and_delete_in_every_state() {
     );
     assert_eq!(world.say(&["pause", "c"]).code, 0);
     assert_eq!(world.status("c"), "paused");
-    refused(&["exec", "c", "true"], "paused");
+    let said = world.say(&["exec", "c", "true"]);
+    assert!(said.code == 255 && said.err.contains("paused"), "{} {}", said.code, said.err);
     assert_eq!(world.say(&["resume", "c"]).code, 0);
     refused(&["resume", "c"], "not paused");
     assert_eq!(world.say(&["kill", "c", "15"]).code, 0);
     eventually("it ends", || world.status("c") == "stopped");
-    refused(&["exec", "c", "true"], "stopped");
+    assert_eq!(world.say(&["exec", "c", "true"]).code, 255, "runc's code for what the runtime could not");
     assert_eq!(world.say(&["delete", "c"]).code, 0);
 
     assert_eq!(world.quietly(&["run", "-d", "c"]).code, 0);
@@ -156,6 +157,26 @@ fn a_mount_namespace_that_is_not_its_own_is_left_as_it_was() {
     }
     other.kill().unwrap();
     other.wait().unwrap();
+}
+
+#[test]
+fn without_a_pivot_no_kernel_files_of_the_host_are_left_behind() {
+    if !is_root("without_a_pivot_no_kernel_files_of_the_host_are_left_behind") {
+        return;
+    }
+    let world = World::new();
+    std::os::unix::fs::symlink("busybox", world.rootfs().join("bin/unshare")).unwrap();
+    // A user namespace may mount proc only where one is seen whole; the container's own is masked.
+    let script = "cat /proc/1/comm; unshare -mrpf mount -t proc none /proc && echo bare";
+    for flags in [&["run", "--no-pivot", "n"][..], &["run", "n"]] {
+        world.configure(script, |config| {
+            let all = json!(["CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_SYS_CHROOT"]);
+            config["process"]["capabilities"] = json!({"bounding": all, "effective": all, "permitted": all});
+        });
+        let said = world.say(flags);
+        assert_eq!((said.code, said.out.as_str()), (1, "sh\n"), "{flags:?} {}", said.err);
+    }
+    assert!(fs::read_dir("/proc/self").is_ok() && fs::read_dir("/sys/class").is_ok());
 }
 
 #[test]

@@ -8,6 +8,22 @@ type Row = (&'static str, fn(&mut Value), &'static str, &'static str);
 
 const ROWS: &[Row] = &[
     ("config: process.cwd", |c| c["process"]["cwd"] = json!("/tmp"), "pwd", "/tmp\n"),
+    (
+        "config: process.cwd, made where it is missing",
+        |c| c["process"]["cwd"] = json!("/tmp/a/b"),
+        "pwd",
+        "/tmp/a/b\n",
+    ),
+    (
+        "config: process.cwd, that only the runtime may enter",
+        |c| {
+            push(c, "/mounts", json!({"destination": "/x", "type": "tmpfs", "options": ["mode=700"]}));
+            c["process"]["cwd"] = json!("/x");
+            c["process"]["user"]["uid"] = json!(7);
+        },
+        "readlink /proc/self/cwd",
+        "/x\n",
+    ),
     ("config: process.env", |c| push(c, "/process/env", json!("A=b c")), "echo $A", "b c\n"),
     (
         "config: process.user",
@@ -100,6 +116,18 @@ const ROWS: &[Row] = &[
         "ro -\n",
     ),
     (
+        "config: mounts, a bind's source relative to the bundle",
+        |c| push(c, "/mounts", json!({"destination": "/x", "source": "rootfs/bin", "options": ["bind"]})),
+        "test -x /x/busybox && echo yes",
+        "yes\n",
+    ),
+    (
+        "config: mounts, a read-only /dev with what is below it",
+        |c| push(&mut c["mounts"][1], "/options", json!("ro")),
+        "test -c /dev/null && test -c /dev/pts/ptmx && touch /dev/x 2>&1 | grep -c Read-only",
+        "1\n",
+    ),
+    (
         "config: mounts, a file system's options mean nothing to a bind mount",
         |c| {
             push(
@@ -115,7 +143,7 @@ const ROWS: &[Row] = &[
         "config-linux: user namespace and id maps",
         userns,
         "cat /proc/self/uid_map; stat -c %u /dev/null",
-        "         0     100000      65536\n65534\n",
+        "         0     100000      65536\n0\n",
     ),
     (
         "config: mounts, idmap",
@@ -152,6 +180,15 @@ const ROWS: &[Row] = &[
         |c| c["linux"]["devices"] = json!([{"type": "c", "path": "/dev/x", "major": 1, "minor": 5, "fileMode": 0o640, "uid": 3, "gid": 4}]),
         "stat -c '%t:%T %a %u %g' /dev/x",
         "1:5 640 3 4\n",
+    ),
+    (
+        "config-linux: devices in a user namespace, which the host need not have",
+        |c| {
+            userns(c);
+            c["linux"]["devices"] = json!([{"type": "b", "path": "/dev/deep/x", "major": 7, "minor": 77, "fileMode": 0o640, "uid": 3, "gid": 4}]);
+        },
+        "stat -c '%t:%T %a %u %g' /dev/deep/x; echo x >/dev/null; dd if=/dev/zero bs=1 count=2 2>/dev/null | wc -c",
+        "7:4d 640 3 4\n2\n",
     ),
     (
         "config-linux: default devices and links",

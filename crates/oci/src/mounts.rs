@@ -1,5 +1,7 @@
 //! mounts of config.json: options as mount(8) spells them.
 
+use std::path::Path;
+
 use corral_runtime::bundle::{Mount, MountIds, Source};
 
 use crate::Error;
@@ -62,12 +64,12 @@ struct Options {
     data: Vec<String>,
 }
 
-/// All mounts, in order.
-pub(crate) fn of(mounts: &[config::Mount]) -> Result<Vec<Mount>, Error> {
-    mounts.iter().map(one).collect()
+/// All mounts, in order; the source of a bind mount is absolute or relative to the bundle.
+pub(crate) fn of(mounts: &[config::Mount], bundle: &Path) -> Result<Vec<Mount>, Error> {
+    mounts.iter().map(|mount| one(mount, bundle)).collect()
 }
 
-fn one(mount: &config::Mount) -> Result<Mount, Error> {
+fn one(mount: &config::Mount, bundle: &Path) -> Result<Mount, Error> {
     let fail = |reason: String| Error::Invalid(format!("mount at {}: {reason}", mount.destination));
     let mut options = Options::default();
     for option in &mount.options {
@@ -75,7 +77,7 @@ fn one(mount: &config::Mount) -> Result<Mount, Error> {
     }
     // Early writers of configurations had relative ones.
     let target = path(&format!("/{}", mount.destination.trim_start_matches('/')))?;
-    if target.as_path() == std::path::Path::new("/") {
+    if target.as_path() == Path::new("/") {
         return Err(fail("it would hide the root".to_owned()));
     }
     let own_ids = !mount.uid_mappings.is_empty() || !mount.gid_mappings.is_empty();
@@ -85,8 +87,8 @@ fn one(mount: &config::Mount) -> Result<Mount, Error> {
     let source = match (options.bind, mount.kind.as_str()) {
         (Some(recursive), _) => {
             // Options that only a file system knows are no error: mount(2) ignores them for a bind mount.
-            if !mount.source.starts_with('/') {
-                return Err(fail(format!("the source {:?} must be absolute", mount.source)));
+            if mount.source.is_empty() {
+                return Err(fail("a bind mount needs a source".to_owned()));
             }
             let recursive_ids = options.idmap.unwrap_or(false);
             let ids = if own_ids {
@@ -97,7 +99,7 @@ fn one(mount: &config::Mount) -> Result<Mount, Error> {
             } else {
                 MountIds::Plain
             };
-            Source::Bind { path: mount.source.clone().into(), recursive, attr: options.attr, ids }
+            Source::Bind { path: bundle.join(&mount.source), recursive, attr: options.attr, ids }
         }
         (None, _) if own_ids || options.idmap.is_some() => {
             return Err(fail("only bind mounts can be id-mapped".to_owned()));

@@ -23,6 +23,14 @@ use crate::sys::{Forked, exit, fork};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extent(pub(crate) u32, pub(crate) u32, pub(crate) u32);
 
+impl Extent {
+    /// The outer number of an inner one.
+    pub(crate) fn outside(self, id: u32) -> Option<u32> {
+        let within = id.checked_sub(self.0).filter(|&offset| offset < self.2);
+        within.and_then(|offset| self.1.checked_add(offset))
+    }
+}
+
 /// Gives the namespace of `pid` the container's map, users and groups alike.
 pub(crate) fn map_container(pid: i32, ids: IdMap) -> Result<(), Error> {
     let extents = [Extent(0, ids.host, ids.count)];

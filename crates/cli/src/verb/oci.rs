@@ -32,7 +32,7 @@ struct Line {
     /// Format of that file: text or json
     #[arg(long, default_value = "text", value_parser = ["text", "json"])]
     log_format: String,
-    /// Accepted as runc does; there is nothing more to tell
+    /// Also write the words that were typed to that file
     #[arg(long)]
     debug: bool,
     /// Groups are made by systemd
@@ -92,6 +92,9 @@ enum Verb {
         #[arg(long, short = 'f', default_value = "table", value_parser = ["table", "json"])]
         format: String,
         id: String,
+        /// Options of ps(1), for the table
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
     },
     /// List containers
     List {
@@ -109,7 +112,7 @@ enum Verb {
         /// Once
         #[arg(long)]
         stats: bool,
-        /// How often, in seconds
+        /// How often, such as 5s or 100ms
         #[arg(long, default_value = "5s")]
         interval: String,
         id: String,
@@ -254,20 +257,25 @@ pub(crate) fn run(words: Words) -> Result<u8, Failure> {
         let text = format!("corral oci version {}\nspec: 1.3.0\n", env!("CARGO_PKG_VERSION"));
         return output::print(&text).map(|()| 0);
     }
+    if let (Some(path), true) = (&line.log, line.debug) {
+        let words = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
+        log(path, line.log_format == "json", ("debug", &words))
+            .map_err(|error| Failure::new(format!("--log {}: {error}", path.display())))?;
+    }
     let done = act(&line);
     if let (Err(failure), Some(path)) = (&done, &line.log) {
         // What cannot be logged still stands on standard error.
-        let _ = log(path, line.log_format == "json", failure.message());
+        let _ = log(path, line.log_format == "json", ("error", failure.message()));
     }
     done
 }
 
-fn log(path: &PathBuf, json: bool, message: &str) -> std::io::Result<()> {
+fn log(path: &PathBuf, json: bool, (level, message): (&str, &str)) -> std::io::Result<()> {
     let mut file = std::fs::OpenOptions::new().append(true).create(true).open(path)?;
     let time = corral_oci::now();
     let text = match json {
-        true => serde_json::json!({"level": "error", "msg": message, "time": time}).to_string(),
-        false => format!("time={time:?} level=error msg={message:?}"),
+        true => serde_json::json!({"level": level, "msg": message, "time": time}).to_string(),
+        false => format!("time={time:?} level={level} msg={message:?}"),
     };
     writeln!(file, "{text}")
 }
@@ -294,10 +302,13 @@ fn act(line: &Line) -> Result<u8, Failure> {
             runtime.kill(id, signal, *all).map(done)?
         }
         Verb::Delete { force, id } => runtime.delete(id, *force).map(done)?,
-        Verb::Exec(executing) => runtime.exec(&executing.id, &executing.options()?)?,
+        // runc's code, which tells what the runtime could not from what the program answered.
+        Verb::Exec(executing) => runtime
+            .exec(&executing.id, &executing.options()?)
+            .map_err(|error| Failure::with_code(255, error))?,
         Verb::Pause { id } => runtime.pause(id).map(done)?,
         Verb::Resume { id } => runtime.resume(id).map(done)?,
-        Verb::Ps { format, id } => processes(&runtime.processes(id)?, format == "json")?,
+        Verb::Ps { format, id, options } => processes(&runtime.processes(id)?, format == "json", options)?,
         Verb::List { format, quiet } => list(&runtime, format == "json", *quiet)?,
         Verb::Update(updating) => runtime.update(&updating.id, &updating.limits()).map(done)?,
         Verb::Events { stats, interval, id } => events(&runtime, id, *stats, interval)?,
@@ -330,37 +341,59 @@ fn list(runtime: &Runtime, json: bool, quiet: bool) -> Result<u8, Failure> {
         serde_json::Value::String(text) => text.clone(),
         other => other.to_string(),
     };
-    let mut text = if quiet { String::new() } else { "ID\tPID\tSTATUS\tBUNDLE\tCREATED\n".to_owned() };
-    for state in &all {
-        let names: &[&str] = if quiet { &["id"] } else { &["id", "pid", "status", "bundle", "created"] };
-        let fields: Vec<String> = names.iter().map(|name| field(state, name)).collect();
-        text.push_str(&format!("{}\n", fields.join("\t")));
-    }
-    output::print(&text).map(|()| 0)
+    let names: &[&str] = if quiet { &["id"] } else { &["id", "pid", "status", "bundle", "created"] };
+    let header = names.iter().map(|name| name.to_uppercase()).collect::<Vec<String>>();
+    let rows = all.iter().map(|state| names.iter().map(|name| field(state, name)).collect());
+    let rows: Vec<Vec<String>> =
+        if quiet { rows.collect() } else { std::iter::once(header).chain(rows).collect() };
+    output::print(&columns(&rows)).map(|()| 0)
 }
 
-fn processes(pids: &[i32], json: bool) -> Result<u8, Failure> {
+/// Columns as wide as what is in them, two spaces apart.
+fn columns(rows: &[Vec<String>]) -> String {
+    let width = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(String::len).max().unwrap_or(0) + 2;
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().enumerate().map(|(at, cell)| format!("{cell:<0$}", width(at)));
+        format!("{}\n", cells.collect::<String>().trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+fn processes(pids: &[i32], json: bool, options: &[String]) -> Result<u8, Failure> {
     if json {
         return output::print(&format!("{}\n", serde_json::json!(pids))).map(|()| 0);
     }
-    let mut text = "PID\tCMD\n".to_owned();
-    for pid in pids {
-        // One that has ended meanwhile has no line.
-        let Ok(command) = std::fs::read(format!("/proc/{pid}/cmdline")) else { continue };
-        let command = String::from_utf8_lossy(&command).trim_end_matches('\0').replace('\0', " ");
-        text.push_str(&format!("{pid}\t{command}\n"));
+    let default = ["-ef".to_owned()];
+    let options = if options.is_empty() { &default } else { options };
+    let ps = std::process::Command::new("ps").args(options).output();
+    let ps = ps.map_err(|error| Failure::new(format!("the table needs ps(1): {error}; -f json does not")))?;
+    if !ps.status.success() {
+        return Err(Failure::new(format!("ps: {}", String::from_utf8_lossy(&ps.stderr).trim())));
     }
-    output::print(&text).map(|()| 0)
+    let table = String::from_utf8_lossy(&ps.stdout);
+    let mut lines = table.lines();
+    let header = lines.next().unwrap_or_default();
+    let column = header.split_whitespace().position(|name| name == "PID");
+    let column = column.ok_or_else(|| Failure::new("what ps prints has no column PID"))?;
+    let of_container = |line: &&str| {
+        let pid = line.split_whitespace().nth(column).and_then(|pid| pid.parse().ok());
+        pid.is_some_and(|pid: i32| pids.contains(&pid))
+    };
+    let found = std::iter::once(header).chain(lines.filter(of_container));
+    output::print(&found.map(|line| format!("{line}\n")).collect::<String>()).map(|()| 0)
+}
+
+/// As Go spells a time: `5s`, `100ms`, `1m`.
+fn duration(text: &str) -> Option<std::time::Duration> {
+    let units = [("ms", 1.0), ("s", 1000.0), ("m", 60_000.0)];
+    let found = units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, factor)));
+    let millis = found.and_then(|(number, factor)| Some(number.parse::<f64>().ok()? * factor))?;
+    (1.0..=1e12).contains(&millis).then(|| std::time::Duration::from_millis(millis as u64))
 }
 
 fn events(runtime: &Runtime, id: &str, once: bool, interval: &str) -> Result<u8, Failure> {
-    let seconds: u64 = interval
-        .strip_suffix('s')
-        .and_then(|text| text.parse().ok())
-        .filter(|&seconds| seconds > 0)
-        .ok_or_else(|| {
-            Failure::new(format!("--interval {interval:?} is not a number of seconds such as 5s"))
-        })?;
+    let interval = duration(interval)
+        .ok_or_else(|| Failure::new(format!("--interval {interval:?} is not a time such as 5s or 100ms")))?;
     loop {
         match runtime.statistics(id)? {
             Some(event) => output::print(&format!("{event}\n"))?,
@@ -370,7 +403,7 @@ fn events(runtime: &Runtime, id: &str, once: bool, interval: &str) -> Result<u8,
         if once {
             return Ok(0);
         }
-        std::thread::sleep(std::time::Duration::from_secs(seconds));
+        std::thread::sleep(interval);
     }
 }
 

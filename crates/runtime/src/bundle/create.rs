@@ -130,7 +130,7 @@ impl Setting {
             Some(_) => Some(idmap::namespace_of(pid)?),
             None => None,
         };
-        let made = mounts::detached(bundle, userns.as_ref().map(AsFd::as_fd))?;
+        let made = mounts::detached(bundle, userns.as_ref().map(AsFd::as_fd), pid)?;
         let fds: Vec<BorrowedFd<'_>> = made.iter().map(AsFd::as_fd).collect();
         let talk = |error| Error::inside("talk to the container's first process", error);
         let told = self.channel.send(Word::Go, &pid.to_ne_bytes(), &[]);

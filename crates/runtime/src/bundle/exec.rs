@@ -155,8 +155,7 @@ fn set_up(bundle: &Bundle, channel: &Channel) -> Result<Step, Error> {
     }
     let terminal = open_terminal(process, Terminal::find_devpts)?;
     take_streams(process, terminal.as_ref())?;
-    let last = privileges::drop_all(process, bundle.seccomp.as_ref())?;
-    privileges::enter_cwd(process)?;
+    let last = privileges::drop_all_in_cwd(process, bundle.seccomp.as_ref())?;
     let program = Program::new(&process.argv, &process.env)?;
     program.look()?;
     let fds: Vec<_> = terminal.iter().map(|terminal| terminal.master.as_fd()).collect();

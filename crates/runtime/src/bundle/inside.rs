@@ -2,6 +2,7 @@
 
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::{DumpableBehavior, chroot, set_dumpable_behavior};
@@ -12,6 +13,7 @@ use crate::channel::{Channel, Message, Word};
 use crate::program::Program;
 use crate::sys::{exit, join_session_keyring, keep_open, loopback_up, personality};
 use crate::terminal::Terminal;
+use crate::tree::{Point, Tree};
 use crate::{Error, Io, attach, confine, kernel_file, terminal};
 
 /// What the child knows.
@@ -81,6 +83,10 @@ impl Inside<'_> {
         }
         let root = mounts::attach_all(bundle, &self.views, &sources)?;
         devices::make(bundle, root, &sources)?;
+        // Whoever writes configurations relies on it: an image need not have its working directory.
+        if bundle.process.cwd.as_path() != Path::new("/") {
+            Tree(root).find_or_make(&bundle.process.cwd, Point::Directory)?;
+        }
         self.step(|| Ok(()))?;
         run_hooks(&bundle.create_container, &(self.state)(pid, "created"))?;
         let terminal = open_terminal(&bundle.process, || mounts::devpts(root))?;
@@ -89,6 +95,9 @@ impl Inside<'_> {
         }
         mounts::restrict(bundle, root)?;
         if bundle.no_pivot || bundle.is_staged() {
+            if !bundle.is_staged() {
+                mounts::drop_bare_kernel_files()?;
+            }
             change_root(root)?;
         } else {
             mounts::pivot(root)?;
@@ -162,8 +171,7 @@ pub(super) fn change_root(root: BorrowedFd<'_>) -> Result<(), Error> {
 fn ready_process(bundle: &Bundle, terminal: Option<&Terminal>) -> Result<Step, Error> {
     let process = &bundle.process;
     take_streams(process, terminal)?;
-    let last = privileges::drop_all(process, bundle.seccomp.as_ref())?;
-    privileges::enter_cwd(process)?;
+    let last = privileges::drop_all_in_cwd(process, bundle.seccomp.as_ref())?;
     // Without a program it waits all the same; `start` refuses.
     let program =
         (!process.argv.is_empty()).then(|| Program::new(&process.argv, &process.env)).transpose()?;

@@ -16,18 +16,21 @@ use rustix::mount::{
 use rustix::process::{fchdir, pivot_root};
 
 use super::create::extents;
-use super::devices::from_host;
-use super::{Bundle, Kind, Mount, MountIds, Source};
-use crate::cgroup::hierarchy::Hierarchies;
+use super::{Bundle, Kind, Mount, MountIds, Source, devices};
+use crate::cgroup::hierarchy::{Hierarchies, unescape};
 use crate::idmap::namespace_with;
 use crate::sys::{change_mount, keep_open};
 use crate::tree::{Point, Tree};
-use crate::{ControlGroup, Error};
+use crate::{ControlGroup, Error, kernel_file};
 
 const SHARED: u64 = libc::MS_SHARED;
 
 /// The root, then each bind mount, then each device that is bound: in this order they travel.
-pub(super) fn detached(bundle: &Bundle, userns: Option<BorrowedFd<'_>>) -> Result<Vec<OwnedFd>, Error> {
+pub(super) fn detached(
+    bundle: &Bundle,
+    userns: Option<BorrowedFd<'_>>,
+    pid: i32,
+) -> Result<Vec<OwnedFd>, Error> {
     let mut made = vec![clone_of(&bundle.rootfs, true)?];
     let at_root = |error| Error::Host { act: "cut off", path: bundle.rootfs.clone(), source: error };
     change_mount(made[0].as_fd(), (0, 0, slave(bundle)), None, true).map_err(at_root)?;
@@ -43,16 +46,14 @@ pub(super) fn detached(bundle: &Bundle, userns: Option<BorrowedFd<'_>>) -> Resul
             made.push(tree);
         }
     }
-    for device in from_host(bundle) {
-        made.push(clone_of(device.path.as_path(), false)?);
-    }
+    made.extend(devices::detached(bundle, pid)?);
     Ok(made)
 }
 
 /// How many descriptors [`detached`] makes.
 pub(super) fn count(bundle: &Bundle) -> usize {
     let binds = bundle.mounts.iter().filter(|mount| matches!(mount.source, Source::Bind { .. }));
-    1 + binds.count() + from_host(bundle).count()
+    1 + binds.count() + devices::count(bundle)
 }
 
 /// What happens on the host reaches the container unless the configuration says otherwise, and never the reverse
@@ -131,7 +132,8 @@ pub(super) fn attach_all<'s>(
             }
             Source::Fs { fstype, source, flags, data } => {
                 let target = mount_point(tree, &mount.target, fstype)?;
-                mount_fs(target, (fstype, source), *flags, data).map_err(fail)?;
+                let later = if is_dev(mount) { libc::MS_RDONLY } else { 0 };
+                mount_fs(target, (fstype, source), flags & !later, data).map_err(fail)?;
                 tree.find(mount.target.relative()).map_err(|errno| fail(errno.into()))?
             }
             Source::Cgroup { flags } => {
@@ -146,6 +148,11 @@ pub(super) fn attach_all<'s>(
         finish_mount(mount, made).map_err(fail)?;
     }
     Ok(root.as_fd())
+}
+
+/// What goes below /dev is made by this runtime: it becomes read-only after that.
+fn is_dev(mount: &Mount) -> bool {
+    mount.target.as_path() == Path::new("/dev")
 }
 
 fn finish_mount(mount: &Mount, made: BorrowedFd<'_>) -> io::Result<()> {
@@ -292,6 +299,13 @@ pub(super) fn restrict(bundle: &Bundle, root: BorrowedFd<'_>) -> Result<(), Erro
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(errno) => Err(Error::inside(format!("find {path} in the container"), errno)),
     };
+    for mount in bundle.mounts.iter().filter(|mount| is_dev(mount)) {
+        let Source::Fs { flags, .. } = &mount.source else { continue };
+        if let (true, Some(dev)) = (flags & libc::MS_RDONLY != 0, found(&mount.target)?) {
+            change_mount(dev, (libc::MOUNT_ATTR_RDONLY, 0, 0), None, false)
+                .map_err(|error| Error::inside("make /dev read-only", error))?;
+        }
+    }
     for path in &bundle.readonly {
         let Some(target) = found(path)? else { continue };
         let protect = || -> io::Result<()> {
@@ -329,6 +343,27 @@ pub(super) fn pivot(root: BorrowedFd<'_>) -> Result<(), Error> {
         .and_then(|()| pivot_root(".", "."))
         .and_then(|()| unmount(".", UnmountFlags::DETACH))
         .map_err(|errno| Error::inside("pivot into the container's root", errno))
+}
+
+/// Takes down the host's proc and sysfs, which stay below a root that is only changed: as long as one of them is seen
+/// whole, a user namespace in the container may mount another without its masks (mount_namespaces(7)).
+pub(super) fn drop_bare_kernel_files() -> Result<(), Error> {
+    let fail = |error: io::Error| Error::inside("take down the host's /proc and /sys", error);
+    let table = kernel_file::read("/proc/self/mountinfo").map_err(fail)?;
+    let bare = |line: &&str| {
+        line.split_once(" - ")
+            .is_some_and(|(_, right)| matches!(right.split(' ').next(), Some("proc" | "sysfs")))
+    };
+    // The last first: some lie below others. Paths are looked up from the old root, so what is the container's is
+    // not found by them.
+    for line in table.lines().rev().filter(bare) {
+        let path = unescape(line.split(' ').nth(4).unwrap_or_default());
+        match unmount(path.as_str(), UnmountFlags::DETACH | UnmountFlags::NOFOLLOW) {
+            Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+            Err(errno) => return Err(fail(errno.into())),
+        }
+    }
+    Ok(())
 }
 
 /// linux.rootfsPropagation and root.readonly, which hold from now on.

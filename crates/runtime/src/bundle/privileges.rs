@@ -26,7 +26,7 @@ pub(super) struct LastStep {
 }
 
 /// Drops everything but what the configuration leaves, except for what [`LastStep::take`] drops.
-pub(super) fn drop_all(process: &Process, seccomp: Option<&Filter>) -> Result<LastStep, Error> {
+fn drop_all(process: &Process, seccomp: Option<&Filter>) -> Result<LastStep, Error> {
     let step = |act: &'static str| move |errno: Errno| Error::inside(act, errno);
     schedule(process)?;
     let wanted = process.capabilities;
@@ -119,9 +119,15 @@ fn schedule(process: &Process) -> Result<(), Error> {
     Ok(())
 }
 
-/// Enters the working directory with the process's own rights; no link leads out through /proc/*/fd
-/// (CVE-2024-21626).
-pub(super) fn enter_cwd(process: &Process) -> Result<(), Error> {
+/// As [`drop_all`], in the working directory: entered before, with the container's rights, as other runtimes do, or
+/// after, with the process's own. No link leads out through /proc/*/fd (CVE-2024-21626).
+pub(super) fn drop_all_in_cwd(process: &Process, seccomp: Option<&Filter>) -> Result<LastStep, Error> {
+    let early = enter_cwd(process);
+    let last = drop_all(process, seccomp)?;
+    early.or_else(|_| enter_cwd(process)).map(|()| last)
+}
+
+fn enter_cwd(process: &Process) -> Result<(), Error> {
     let fail = |errno: Errno| {
         Error::inside(format!("chdir to cwd ({:?}) set in config.json", process.cwd.to_string()), errno)
     };

@@ -85,7 +85,7 @@ fn place(line: &str, v1: Option<&Vec<String>>, own: &str) -> Option<Place> {
 }
 
 /// Octal escapes of space, tab, newline and backslash.
-fn unescape(text: &str) -> String {
+pub(crate) fn unescape(text: &str) -> String {
     if !text.contains('\\') {
         return text.to_owned();
     }

@@ -170,13 +170,64 @@ fn without_a_pivot_no_kernel_files_of_the_host_are_left_behind() {
     let script = "cat /proc/1/comm; unshare -mrpf mount -t proc none /proc && echo bare";
     for flags in [&["run", "--no-pivot", "n"][..], &["run", "n"]] {
         world.configure(script, |config| {
-            let all = json!(["CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_SYS_CHROOT"]);
+            let all = json!(["CAP_SYS_ADMIN", "CAP_SETUID", "CAP_SETGID", "CAP_SETFCAP"]);
             config["process"]["capabilities"] = json!({"bounding": all, "effective": all, "permitted": all});
         });
         let said = world.say(flags);
         assert_eq!((said.code, said.out.as_str()), (1, "sh\n"), "{flags:?} {}", said.err);
     }
     assert!(fs::read_dir("/proc/self").is_ok() && fs::read_dir("/sys/class").is_ok());
+}
+
+/// `ip` in a network namespace of the test's own, in which `corral oci` is then run too.
+fn ip(words: &str) -> String {
+    format!("ip {words} || exit 99; ")
+}
+
+#[test]
+fn network_devices_move_with_their_addresses() {
+    let test = "network_devices_move_with_their_addresses";
+    if !is_root(test) {
+        return;
+    }
+    if Command::new("ip").arg("-V").output().is_err() {
+        println!("SKIP: oci::{test}: ip(8) is not installed");
+        return;
+    }
+    let world = World::new();
+    std::os::unix::fs::symlink("busybox", world.rootfs().join("bin/ip")).unwrap();
+    let set_up = [
+        "link add va type veth peer name vb",
+        "link set va mtu 1400",
+        "addr add 192.0.2.7/24 dev va",
+        "addr add 2001:db8::7/64 dev va nodad",
+        "link set va up",
+    ]
+    .map(ip)
+    .concat();
+    let run = |devices: Value| {
+        world.configure("ip addr show dev eth7; ip link show dev lo >/dev/null", |config| {
+            config["linux"]["netDevices"] = devices.clone();
+        });
+        let script =
+            format!("{set_up} \"$0\" oci --root state run net; echo code $?; ip -o link show va | wc -l");
+        let mut command = Command::new("unshare");
+        command.args(["--net", "sh", "-c", &script]).arg(binary()).current_dir(world.dir());
+        Said::from(command.output().unwrap())
+    };
+    let said = run(json!({"va": {"name": "eth7"}}));
+    for part in ["mtu 1400", "inet 192.0.2.7/24", "inet6 2001:db8::7/64", "UP", "code 0\n0\n"] {
+        assert!(said.out.contains(part), "{part}: {} {}", said.out, said.err);
+    }
+    for (devices, expect) in [
+        (json!({"none": {}}), "No such device"),
+        (json!({"va": {"name": "lo"}}), "File exists"),
+        (json!({"va": {"name": "a/b"}}), "no name of a device"),
+        (json!({"va": {"name": "x"}, "vb": {"name": "x"}}), "two devices"),
+    ] {
+        let said = run(devices);
+        assert!(said.err.contains(expect) && said.out.ends_with("code 1\n1\n"), "{} {}", said.out, said.err);
+    }
 }
 
 #[test]

@@ -227,6 +227,15 @@ const ROWS: &[Row] = &[
         "i686\n",
     ),
     (
+        "config-linux: memoryPolicy",
+        |c| {
+            c["linux"]["memoryPolicy"] =
+                json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]})
+        },
+        "awk 'NR==1{print $2}' /proc/self/numa_maps",
+        "bind=static:0\n",
+    ),
+    (
         "config-linux: seccomp, errno for one call",
         |c| {
             c["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [

@@ -162,16 +162,31 @@ pub(crate) struct Linux {
     pub(crate) cgroups_path: Option<String>,
     pub(crate) namespaces: Vec<Namespace>,
     pub(crate) devices: Vec<Device>,
-    pub(crate) net_devices: Option<BTreeMap<String, serde_json::Value>>,
+    pub(crate) net_devices: BTreeMap<String, NetDevice>,
     pub(crate) seccomp: Option<Seccomp>,
     pub(crate) rootfs_propagation: String,
     pub(crate) masked_paths: Vec<String>,
     pub(crate) readonly_paths: Vec<String>,
     pub(crate) mount_label: String,
     pub(crate) intel_rdt: Option<serde_json::Value>,
-    pub(crate) memory_policy: Option<serde_json::Value>,
+    pub(crate) memory_policy: Option<MemoryPolicy>,
     pub(crate) personality: Option<Personality>,
     pub(crate) time_offsets: BTreeMap<String, TimeOffset>,
+}
+
+#[derive(Deserialize)]
+pub(crate) struct NetDevice {
+    #[serde(default)]
+    pub(crate) name: String,
+}
+
+#[derive(Deserialize, Clone)]
+pub(crate) struct MemoryPolicy {
+    pub(crate) mode: String,
+    #[serde(default)]
+    pub(crate) nodes: String,
+    #[serde(default)]
+    pub(crate) flags: Vec<String>,
 }
 
 #[derive(Deserialize)]

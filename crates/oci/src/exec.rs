@@ -10,7 +10,7 @@ use crate::config::{self, Process};
 use crate::console::Listener;
 use crate::create::{check_preserved, listen_fds};
 use crate::state::{self, Container, Status};
-use crate::{Error, Runtime, console, foreground, plan, process};
+use crate::{Error, Runtime, console, foreground, memory_policy, plan, process};
 
 /// What `exec` is told beside the name.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +69,7 @@ impl Runtime {
         let mut asked = asked(&config, options)?;
         let further = listen_fds(&mut asked.env)?;
         bundle.process = process::of(&asked, bundle.namespace(Kind::User).is_some())?;
+        bundle.process.memory_policy = memory_policy::of(config.linux.memory_policy.as_ref())?;
         bundle.process.preserve_fds = options.preserve_fds + further;
         if options.console_socket.is_some() && bundle.process.terminal.is_none() {
             return Err(Error::Invalid(

@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use crate::memory_policy::{FLAGS, MODES};
+
 /// What is supported (features.md, features-linux.md).
 pub fn features() -> Value {
     json!({
@@ -40,12 +42,12 @@ pub fn features() -> Value {
                     "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
                 ],
             },
-            "apparmor": {"enabled": false},
-            "selinux": {"enabled": false},
+            "apparmor": {"enabled": true},
+            "selinux": {"enabled": true},
             "intelRdt": {"enabled": false},
             "mountExtensions": {"idmap": {"enabled": true}},
-            "netDevices": {"enabled": false},
-            "memoryPolicy": {"modes": [], "flags": []},
+            "netDevices": {"enabled": true},
+            "memoryPolicy": {"modes": MODES, "flags": FLAGS.map(|(name, _)| name)},
         },
     })
 }

@@ -4,11 +4,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use corral_runtime::bundle::{Bundle, Device, Hook, IdLine, Kind, Namespace};
+use corral_runtime::bundle::{Bundle, Device, Hook, IdLine, Kind, Namespace, NetDevice};
 use corral_spec::AbsPath;
 
 use crate::config::{self, Config, Linux};
-use crate::{Error, mounts, process, seccomp};
+use crate::{Error, labels, memory_policy, mounts, process, seccomp};
 
 /// linux/mount.h
 pub(crate) const MS_UNBINDABLE: u64 = 1 << 17;
@@ -36,17 +36,21 @@ pub(crate) fn bundle(config: &Config, id: &str, bundle: &Path) -> Result<Bundle,
     let (uids, gids) = (lines(&linux.uid_mappings), lines(&linux.gid_mappings));
     check_namespaces(config, &namespaces, (&uids, &gids))?;
     let userns = namespaces.iter().any(|namespace| namespace.kind == Kind::User);
-    let process = config.process.as_ref().map_or_else(process::none, |asked| process::of(asked, userns))?;
+    let mut process =
+        config.process.as_ref().map_or_else(process::none, |asked| process::of(asked, userns))?;
+    process.memory_policy = memory_policy::of(linux.memory_policy.as_ref())?;
     Ok(Bundle {
         id: id.to_owned(),
         rootfs,
         read_only: root.readonly,
+        mount_label: linux.mount_label.clone(),
         root_propagation: propagation(&linux.rootfs_propagation)?,
         hostname: filled(&config.hostname),
         domainname: filled(&config.domainname),
         sysctls: sysctls(linux, &namespaces)?,
         mounts: mounts::of(&config.mounts, bundle)?,
         devices: devices(linux)?,
+        net_devices: net_devices(linux, &namespaces)?,
         masked: paths(&linux.masked_paths)?,
         readonly: paths(&linux.readonly_paths)?,
         time_offsets: time_offsets(linux)?,
@@ -76,13 +80,11 @@ fn refuse(config: &Config) -> Result<(), Error> {
     let linux = &config.linux;
     let asked = [
         (linux.intel_rdt.is_some(), "linux.intelRdt", "this runtime does not manage cache allocation"),
-        (linux.memory_policy.is_some(), "linux.memoryPolicy", "set the policy in the program"),
         (
-            linux.net_devices.as_ref().is_some_and(|devices| !devices.is_empty()),
-            "linux.netDevices",
-            "move the device by ip-link(8) from a createRuntime hook",
+            !linux.mount_label.is_empty() && !labels::has_selinux(),
+            "linux.mountLabel",
+            "this host's kernel does not enforce SELinux; leave it out",
         ),
-        (!linux.mount_label.is_empty(), "linux.mountLabel", "SELinux is not supported"),
     ];
     match asked.into_iter().find(|(asked, ..)| *asked) {
         Some((_, what, reason)) => Err(Error::unsupported(what, reason)),
@@ -272,6 +274,33 @@ fn devices(linux: &Linux) -> Result<Vec<Device>, Error> {
         if !found.iter().any(|device| device.path == path) {
             found.push(Device { path, kind: 'c', major, minor, mode: 0o666, uid: 0, gid: 0 });
         }
+    }
+    Ok(found)
+}
+
+/// linux.netDevices, which need a network namespace to go to.
+fn net_devices(linux: &Linux, namespaces: &[Namespace]) -> Result<Vec<NetDevice>, Error> {
+    let own = namespaces.iter().find(|namespace| namespace.kind == Kind::Network);
+    if !linux.net_devices.is_empty() && own.is_none_or(is_hosts) {
+        return Err(Error::Invalid(
+            "linux.netDevices needs a network namespace of the container's own".to_owned(),
+        ));
+    }
+    // As the kernel's dev_valid_name().
+    let fine = |name: &str| {
+        let odd = |c: char| c == '/' || c == ':' || c.is_whitespace();
+        !matches!(name, "" | "." | "..") && name.len() < 16 && !name.contains(odd)
+    };
+    let mut found: Vec<NetDevice> = Vec::new();
+    for (name, device) in &linux.net_devices {
+        let inside = if device.name.is_empty() { name } else { &device.name };
+        if let Some(bad) = [name, inside].into_iter().find(|name| !fine(name)) {
+            return Err(Error::Invalid(format!("linux.netDevices: {bad:?} is no name of a device")));
+        }
+        if found.iter().any(|known| known.inside == *inside) {
+            return Err(Error::Invalid(format!("linux.netDevices: two devices are to be {inside:?}")));
+        }
+        found.push(NetDevice { name: name.clone(), inside: inside.clone() });
     }
     Ok(found)
 }

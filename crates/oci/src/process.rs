@@ -8,6 +8,7 @@ use corral_spec::Ulimit;
 
 use crate::Error;
 use crate::config::{self, IoPriority};
+use crate::labels;
 use crate::plan::path;
 
 /// Checks a process of a container, which has a user namespace or not.
@@ -38,6 +39,8 @@ pub(crate) fn of(process: &config::Process, userns: bool) -> Result<Process, Err
         oom_score_adj: process.oom_score_adj.map(oom_score).transpose()?,
         io_priority: process.io_priority.as_ref().map(io_priority).transpose()?,
         scheduler: process.scheduler.as_ref().map(scheduler).transpose()?,
+        memory_policy: None,
+        labels: labels::of(process)?,
         preserve_fds: 0,
         no_new_keyring: false,
     })
@@ -50,16 +53,6 @@ pub(crate) fn none() -> Result<Process, Error> {
 }
 
 fn refuse(process: &config::Process) -> Result<(), Error> {
-    let profile = process.apparmor_profile.as_str();
-    if !profile.is_empty() && profile != "unconfined" {
-        return Err(Error::unsupported(
-            format!("process.apparmorProfile {profile:?}"),
-            "AppArmor profiles cannot be applied; leave it out",
-        ));
-    }
-    if !process.selinux_label.is_empty() {
-        return Err(Error::unsupported("process.selinuxLabel", "SELinux is not supported; leave it out"));
-    }
     if process.exec_cpu_affinity.is_some() {
         return Err(Error::unsupported("process.execCPUAffinity", "use linux.resources.cpu.cpus"));
     }

@@ -8,7 +8,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::inside::Inside;
-use super::{Bundle, IdLine, Kind, mounts};
+use super::{Bundle, IdLine, Kind, mounts, netdev};
 use crate::caller::{Caller, process_name};
 use crate::cgroup::Entrance;
 use crate::channel::{Channel, Word};
@@ -126,6 +126,7 @@ impl Setting {
         if bundle.is_new(Kind::User) {
             idmap::map(pid, &extents(&bundle.uids), &extents(&bundle.gids))?;
         }
+        netdev::hand_over(&bundle.net_devices, pid)?;
         let userns = match bundle.namespace(Kind::User) {
             Some(_) => Some(idmap::namespace_of(pid)?),
             None => None,

@@ -31,6 +31,7 @@ mod exec;
 mod hook;
 mod inside;
 mod mounts;
+mod netdev;
 mod privileges;
 pub mod seccomp;
 mod wait;
@@ -46,6 +47,7 @@ pub use cgroup::{Value, enforce_devices, locate, make, write};
 pub use create::{Ready, Setting, create};
 pub use exec::{Joined, exec};
 pub use hook::Hook;
+pub use netdev::NetDevice;
 pub use wait::{Released, listen, release};
 
 /// A configuration, read, checked, and not yet acted on.
@@ -57,6 +59,8 @@ pub struct Bundle {
     pub rootfs: PathBuf,
     /// root.readonly.
     pub read_only: bool,
+    /// linux.mountLabel.
+    pub mount_label: String,
     /// linux.rootfsPropagation as an MS_* bit.
     pub root_propagation: Option<u64>,
     /// hostname.
@@ -75,6 +79,8 @@ pub struct Bundle {
     pub mounts: Vec<Mount>,
     /// linux.devices, and those that every container has.
     pub devices: Vec<Device>,
+    /// linux.netDevices.
+    pub net_devices: Vec<NetDevice>,
     /// linux.maskedPaths.
     pub masked: Vec<AbsPath>,
     /// linux.readonlyPaths.
@@ -248,10 +254,32 @@ pub struct Process {
     pub io_priority: Option<(u32, u32)>,
     /// scheduler.
     pub scheduler: Option<Scheduler>,
+    /// linux.memoryPolicy, which every process of the container gets.
+    pub memory_policy: Option<MemoryPolicy>,
+    /// What AppArmor or SELinux is told before it starts its program.
+    pub labels: Vec<Label>,
     /// Descriptors from 3 on that it keeps.
     pub preserve_fds: u32,
     /// Whether it keeps the caller's session keyring.
     pub no_new_keyring: bool,
+}
+
+/// set_mempolicy(2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryPolicy {
+    /// MPOL_*, with MPOL_F_*.
+    pub mode: u32,
+    /// One bit a node, 64 a word.
+    pub nodes: Vec<u64>,
+}
+
+/// Under what a security module runs the program.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// The file of /proc/self/attr.
+    pub file: &'static str,
+    /// What is written there.
+    pub text: String,
 }
 
 /// The five sets, one bit a capability.

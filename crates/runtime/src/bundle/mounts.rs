@@ -133,7 +133,8 @@ pub(super) fn attach_all<'s>(
             Source::Fs { fstype, source, flags, data } => {
                 let target = mount_point(tree, &mount.target, fstype)?;
                 let later = if is_dev(mount) { libc::MS_RDONLY } else { 0 };
-                mount_fs(target, (fstype, source), flags & !later, data).map_err(fail)?;
+                let data = labelled(fstype, data, &bundle.mount_label);
+                mount_fs(target, (fstype, source), flags & !later, &data).map_err(fail)?;
                 tree.find(mount.target.relative()).map_err(|errno| fail(errno.into()))?
             }
             Source::Cgroup { flags } => {
@@ -148,6 +149,15 @@ pub(super) fn attach_all<'s>(
         finish_mount(mount, made).map_err(fail)?;
     }
     Ok(root.as_fd())
+}
+
+/// linux.mountLabel for the file systems that are the container's alone; proc and sysfs are labelled by SELinux's policy.
+fn labelled(fstype: &str, data: &str, label: &str) -> String {
+    if label.is_empty() || !matches!(fstype, "tmpfs" | "devpts" | "ramfs") {
+        return data.to_owned();
+    }
+    let comma = if data.is_empty() { "" } else { "," };
+    format!("{data}{comma}context=\"{label}\"")
 }
 
 /// What goes below /dev is made by this runtime: it becomes read-only after that.

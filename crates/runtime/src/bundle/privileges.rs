@@ -13,9 +13,11 @@ use rustix::thread::{
     set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
-use super::{Filter, Process, Scheduler};
+use super::{Filter, Label, MemoryPolicy, Process, Scheduler};
 use crate::Error;
-use crate::sys::{SchedAttr, filter, install_filter, keep_open, set_io_priority, set_scheduler};
+use crate::sys::{
+    SchedAttr, filter, install_filter, keep_open, set_io_priority, set_memory_policy, set_scheduler,
+};
 
 /// The last step before execve, prepared so that it allocates nothing.
 pub(super) struct LastStep {
@@ -107,7 +109,26 @@ fn drop_bounding(keep: u64) -> Result<(), Errno> {
     Ok(())
 }
 
+/// Only the kernel's own file will do: an image can have anything at /proc.
+fn label(process: &Process) -> Result<(), Error> {
+    for Label { file, text } in &process.labels {
+        let path = format!("/proc/self/attr/{file}");
+        let fail = |error: io::Error| Error::inside(format!("write {text:?} to {path}"), error);
+        let opened = rustix::fs::open(&path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty());
+        let opened = keep_open(opened.map_err(|errno| fail(errno.into()))?);
+        let kind = rustix::fs::fstatfs(opened).map_err(|errno| fail(errno.into()))?.f_type;
+        if kind != rustix::fs::PROC_SUPER_MAGIC {
+            return Err(fail(io::Error::other("it is not on a proc file system")));
+        }
+        rustix::io::write(opened, text.as_bytes()).map_err(|errno| fail(errno.into()))?;
+    }
+    Ok(())
+}
+
 fn schedule(process: &Process) -> Result<(), Error> {
+    if let Some(MemoryPolicy { mode, nodes }) = &process.memory_policy {
+        set_memory_policy(*mode, nodes).map_err(|error| Error::inside("set linux.memoryPolicy", error))?;
+    }
     if let Some((class, level)) = process.io_priority {
         set_io_priority(class, level).map_err(|error| Error::inside("set process.ioPriority", error))?;
     }
@@ -122,6 +143,7 @@ fn schedule(process: &Process) -> Result<(), Error> {
 /// As [`drop_all`], in the working directory: entered before, with the container's rights, as other runtimes do, or
 /// after, with the process's own. No link leads out through /proc/*/fd (CVE-2024-21626).
 pub(super) fn drop_all_in_cwd(process: &Process, seccomp: Option<&Filter>) -> Result<LastStep, Error> {
+    label(process)?;
     let early = enter_cwd(process);
     let last = drop_all(process, seccomp)?;
     early.or_else(|_| enter_cwd(process)).map(|()| last)

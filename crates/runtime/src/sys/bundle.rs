@@ -57,6 +57,14 @@ pub(crate) fn set_io_priority(class: u32, data: u32) -> io::Result<()> {
     check(unsafe { libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, class << 13 | data) }).map(drop)
 }
 
+/// set_mempolicy(2) for this process: the mode with its flags, and a bit for each node.
+pub(crate) fn set_memory_policy(mode: u32, nodes: &[libc::c_ulong]) -> io::Result<()> {
+    // The kernel takes one bit fewer than it is told (mm/mempolicy.c, get_nodes).
+    let bits = nodes.len() * libc::c_ulong::BITS as usize + 1;
+    // SAFETY: the mask lives across the call and has that many bits but one.
+    check(unsafe { libc::syscall(libc::SYS_set_mempolicy, mode, nodes.as_ptr(), bits) }).map(drop)
+}
+
 /// `struct sched_attr` (linux/sched/types.h), version 0.
 #[repr(C)]
 pub(crate) struct SchedAttr {

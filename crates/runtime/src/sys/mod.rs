@@ -16,7 +16,7 @@ pub mod signal;
 pub(crate) use bpf::{attach_device_program, load_device_program};
 pub(crate) use bundle::{
     SchedAttr, change_mount, close_all_but, install_filter, join_session_keyring, personality,
-    set_io_priority, set_scheduler, unshare_time, with_number,
+    set_io_priority, set_memory_policy, set_scheduler, unshare_time, with_number,
 };
 pub(crate) use confine::{Landlock, filter, install_seccomp, landlock_abi};
 pub(crate) use mount::{AttrChange, mount_setattr};

@@ -25,7 +25,7 @@ impl World {
         fs::copy("/bin/busybox", root.join("bin/busybox")).expect("apt-get install busybox-static");
         for name in [
             "sh", "cat", "id", "sleep", "ls", "echo", "true", "grep", "mount", "stat", "hostname", "mkdir",
-            "touch", "awk", "readlink", "uname", "dd", "wc",
+            "touch", "awk", "readlink", "uname", "dd", "wc", "sed",
         ] {
             std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
         }

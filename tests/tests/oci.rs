@@ -38,6 +38,13 @@ fn what_makes_no_sense_or_is_not_supported_is_refused_by_name() {
             |c| c["hooks"] = json!({"createRuntime": [{"path": "/bin/false"}]}),
             "createRuntime hook /bin/false",
         ),
+        (
+            |c| {
+                c["hooks"] =
+                    json!({"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "9"], "timeout": 1}]});
+            },
+            "took longer than 1s",
+        ),
         (|c| c["hooks"] = json!({"poststart": [{"path": "true"}]}), "must be absolute"),
     ];
     for (change, expect) in rows {

@@ -1,6 +1,11 @@
 //! `corral oci` against the runtime specification: one row a clause, judged from inside the container.
 
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
 use corral_tests::bundle::{World, is_root, push, userns};
+use corral_tests::eventually;
 use serde_json::{Value, json};
 
 /// Clause, change, script, standard output.
@@ -67,10 +72,16 @@ const ROWS: &[Row] = &[
         "77\n",
     ),
     (
-        "config: process.ioPriority and scheduler",
+        "config: process.scheduler",
         |c| c["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 3}),
         "awk '{print $41, $19}' /proc/self/stat",
         "3 3\n",
+    ),
+    (
+        "config: process.ioPriority",
+        |c| c["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 6}),
+        "busybox ionice -p $$",
+        "best-effort: prio 6\n",
     ),
     (
         "config: root.readonly",
@@ -221,6 +232,28 @@ const ROWS: &[Row] = &[
         "shared\n",
     ),
     (
+        "config-linux: rootfsPropagation unbindable",
+        |c| c["linux"]["rootfsPropagation"] = json!("unbindable"),
+        "awk '$5==\"/\"{print $7}' /proc/self/mountinfo",
+        "unbindable\n",
+    ),
+    (
+        "config-linux: rootfsPropagation slave and private, where nothing is shared",
+        |c| c["linux"]["rootfsPropagation"] = json!("rslave"),
+        "awk '$5==\"/\"{print $7}' /proc/self/mountinfo",
+        "-\n",
+    ),
+    (
+        "config: mounts, propagation of each",
+        |c| {
+            for (at, kind) in [("/tmp/s", "shared"), ("/tmp/u", "unbindable"), ("/tmp/p", "rprivate")] {
+                push(c, "/mounts", json!({"destination": at, "type": "tmpfs", "options": [kind]}));
+            }
+        },
+        "awk '$5~\"^/tmp/\"{print $5, substr($7,1,10)}' /proc/self/mountinfo | sed 's/:.*//'",
+        "/tmp/s shared\n/tmp/u unbindable\n/tmp/p -\n",
+    ),
+    (
         "config-linux: personality",
         |c| c["linux"]["personality"] = json!({"domain": "LINUX32"}),
         "uname -m",
@@ -273,4 +306,167 @@ fn each_clause_holds_inside() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Clause, linux.resources, and the files that say it on cgroup v1 and on cgroup2, with what they say.
+type Limit = (&'static str, Value, (&'static str, &'static str), (&'static str, &'static str));
+
+/// Some device of this host that can be throttled.
+fn block_device() -> String {
+    let table = fs::read_to_string("/proc/partitions").unwrap();
+    let line = table.lines().nth(2).expect("a block device");
+    line.split_whitespace().take(2).collect::<Vec<_>>().join(":")
+}
+
+fn limits(device: &str) -> Vec<Limit> {
+    let (major, minor) = device.split_once(':').unwrap();
+    let numbers: [u32; 2] = [major.parse().unwrap(), minor.parse().unwrap()];
+    let none = ("", "");
+    let throttle = json!([{"major": numbers[0], "minor": numbers[1], "rate": 1_048_576}]);
+    vec![
+        (
+            "memory.limit",
+            json!({"memory": {"limit": 67_108_864}}),
+            ("memory.limit_in_bytes", "67108864"),
+            ("memory.max", "67108864"),
+        ),
+        (
+            "memory.reservation",
+            json!({"memory": {"reservation": 33_554_432}}),
+            ("memory.soft_limit_in_bytes", "33554432"),
+            ("memory.low", "33554432"),
+        ),
+        (
+            "memory.swap",
+            json!({"memory": {"limit": 67_108_864, "swap": 100_663_296}}),
+            ("memory.memsw.limit_in_bytes", "100663296"),
+            ("memory.swap.max", "33554432"),
+        ),
+        ("memory.swappiness", json!({"memory": {"swappiness": 30}}), ("memory.swappiness", "30"), none),
+        (
+            "memory.disableOOMKiller",
+            json!({"memory": {"disableOOMKiller": true}}),
+            ("memory.oom_control", "oom_kill_disable 1"),
+            none,
+        ),
+        ("cpu.shares", json!({"cpu": {"shares": 512}}), ("cpu.shares", "512"), ("cpu.weight", "20")),
+        (
+            "cpu.quota",
+            json!({"cpu": {"quota": 50_000, "period": 100_000}}),
+            ("cpu.cfs_quota_us", "50000"),
+            ("cpu.max", "50000 100000"),
+        ),
+        ("cpu.cpus", json!({"cpu": {"cpus": "0"}}), ("cpuset.cpus", "0"), ("cpuset.cpus", "0")),
+        ("cpu.mems", json!({"cpu": {"mems": "0"}}), ("cpuset.mems", "0"), ("cpuset.mems", "0")),
+        ("cpu.idle", json!({"cpu": {"idle": 1}}), ("cpu.idle", "1"), ("cpu.idle", "1")),
+        ("pids.limit", json!({"pids": {"limit": 77}}), ("pids.max", "77"), ("pids.max", "77")),
+        (
+            "blockIO.weight",
+            json!({"blockIO": {"weight": 500}}),
+            ("blkio.bfq.weight", "500"),
+            ("io.weight", "default 4950"),
+        ),
+        ("blockIO.leafWeight", json!({"blockIO": {"leafWeight": 500}}), ("blkio.leaf_weight", "500"), none),
+        (
+            "blockIO.throttle",
+            json!({"blockIO": {"throttleReadBpsDevice": throttle}}),
+            ("blkio.throttle.read_bps_device", "1048576"),
+            ("io.max", "rbps=1048576"),
+        ),
+        (
+            "hugepageLimits",
+            json!({"hugepageLimits": [{"pageSize": "2MB", "limit": 4_194_304}]}),
+            ("hugetlb.2MB.limit_in_bytes", "4194304"),
+            ("hugetlb.2MB.max", "4194304"),
+        ),
+        ("network.classID", json!({"network": {"classID": 1_048_577}}), ("net_cls.classid", "1048577"), none),
+        (
+            "network.priorities",
+            json!({"network": {"priorities": [{"name": "lo", "priority": 3}]}}),
+            ("net_prio.ifpriomap", "lo 3"),
+            none,
+        ),
+        (
+            "rdma",
+            json!({"rdma": {"none0": {"hcaHandles": 3}}}),
+            ("rdma.max", "none0 hca_handle=3"),
+            ("rdma.max", "none0 hca_handle=3"),
+        ),
+        ("unified", json!({"unified": {"memory.high": "50331648"}}), none, ("memory.high", "50331648")),
+    ]
+}
+
+/// A value is in its file, or the container is refused by the value's name: never neither.
+#[test]
+fn each_limit_holds_or_is_refused_by_name() {
+    let test = "each_limit_holds_or_is_refused_by_name";
+    if !is_root(test) {
+        return;
+    }
+    let world = World::new();
+    let group = format!("corral-oci-limits-{}", std::process::id());
+    let mut homes = vec![PathBuf::from("/sys/fs/cgroup")];
+    homes.extend(fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path()));
+    let mut wrong = Vec::new();
+    for (clause, resources, v1, v2) in limits(&block_device()) {
+        world.configure("sleep 60", |config| {
+            config["linux"]["cgroupsPath"] = json!(format!("/{group}"));
+            config["linux"]["resources"] = resources.clone();
+        });
+        let said = world.quietly(&["run", "-d", "l"]);
+        if said.code != 0 {
+            match said.err.contains(clause) {
+                true => println!("SKIP: oci_clauses::{test}: {}", said.err.trim()),
+                false => wrong.push(format!("{clause}: {}", said.err)),
+            }
+            continue;
+        }
+        let says = |(file, text): (&str, &str)| {
+            let read = homes.iter().filter_map(|home| fs::read_to_string(home.join(&group).join(file)).ok());
+            !file.is_empty() && read.into_iter().any(|found| found.contains(text))
+        };
+        if !says(v1) && !says(v2) {
+            wrong.push(format!("{clause}: neither {v1:?} nor {v2:?}"));
+        }
+        assert_eq!(world.say(&["delete", "-f", "l"]).code, 0, "{clause}");
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Joins those of a process that has each of its own.
+#[test]
+fn namespaces_are_joined_by_their_paths() {
+    if !is_root("namespaces_are_joined_by_their_paths") {
+        return;
+    }
+    let world = World::new();
+    let mut other = Command::new("unshare");
+    other.args(["--uts", "--ipc", "--net", "--cgroup", "--pid", "--fork", "--kill-child", "sleep", "60"]);
+    let mut other = other.spawn().unwrap();
+    let children = format!("/proc/{0}/task/{0}/children", other.id());
+    eventually("it has forked", || fs::read_to_string(&children).is_ok_and(|text| !text.is_empty()));
+    let pid = fs::read_to_string(&children).unwrap().trim().to_owned();
+    let files = [("uts", "uts"), ("ipc", "ipc"), ("network", "net"), ("cgroup", "cgroup"), ("pid", "pid")];
+    for (kind, file) in files {
+        let path = format!("/proc/{pid}/ns/{file}");
+        let theirs = fs::read_link(&path).unwrap();
+        world.configure(&format!("readlink /proc/self/ns/{file}"), |config| {
+            config["hostname"] = json!("");
+            let list = config["linux"]["namespaces"].as_array_mut().unwrap();
+            list.retain(|known| known["type"] != kind);
+            list.push(json!({"type": kind, "path": path}));
+        });
+        let said = world.say(&["run", "j"]);
+        assert_eq!(said.out.trim(), theirs.to_string_lossy(), "{kind}: {}", said.err);
+        let mismatch = format!("/proc/{pid}/ns/mnt");
+        world.configure("true", |config| {
+            config["hostname"] = json!("");
+            let list = config["linux"]["namespaces"].as_array_mut().unwrap();
+            list.retain(|known| known["type"] != kind);
+            list.push(json!({"type": kind, "path": mismatch}));
+        });
+        assert!(world.say(&["run", "j"]).code != 0, "{kind}: a namespace of another kind is refused");
+    }
+    other.kill().unwrap();
+    other.wait().unwrap();
 }

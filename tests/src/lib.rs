@@ -5,8 +5,8 @@
 //! this machine lacks prints `SKIP: name: reason`, which is counted.
 #![forbid(unsafe_code)]
 
-pub mod invariants;
 pub mod bundle;
+pub mod invariants;
 
 use std::ffi::OsStr;
 use std::io::Write;

@@ -204,7 +204,20 @@ impl Begun {
         clients.tell(ToClient::Started { pid: status.init.pid });
         corral_fault::step!(StartTold);
         let (lost, over, held) = (None, None, None);
-        Supervisor { running, streams, clients, log, status, checks, watch, run_dir, lost, over, events, held }
+        Supervisor {
+            running,
+            streams,
+            clients,
+            log,
+            status,
+            checks,
+            watch,
+            run_dir,
+            lost,
+            over,
+            events,
+            held,
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::store::SMALL;
 use crate::tree::CONFINED;
 use crate::{Error, LayerInfo, Store, UnpackLimits};
 
-/// Documents of one archive that are kept in memory, together.
+/// Documents and names of one archive, which are kept in memory, together.
 const DOCUMENTS: u64 = 64 << 20;
 /// Files in one archive: images have dozens of layers.
 const FILES: u64 = 100_000;
@@ -59,11 +59,14 @@ impl Bundle {
                 MemberKind::Hardlink(target) => Item::Link(target.to_string_lossy().into_owned()),
                 _ => continue,
             };
-            if let Item::Document(bytes) = &item {
-                documents += bytes.len() as u64;
-                if documents > DOCUMENTS {
-                    return Err(Error::Limit { what: "bytes of documents", limit: DOCUMENTS });
-                }
+            documents += name.len() as u64;
+            documents += match &item {
+                Item::Document(bytes) => bytes.len() as u64,
+                Item::Link(target) => target.len() as u64,
+                Item::Layer(_) | Item::Bad(_) | Item::Other => 0,
+            };
+            if documents > DOCUMENTS {
+                return Err(Error::Limit { what: "bytes of names and documents", limit: DOCUMENTS });
             }
             items.insert(name, item);
         }

@@ -45,6 +45,7 @@ mod load;
 mod lookup;
 mod manifest;
 mod member;
+mod memory;
 mod passwd;
 mod refs;
 mod remove;

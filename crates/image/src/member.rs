@@ -15,6 +15,10 @@ use crate::tree::Attributes;
 
 /// Longest pax header or GNU long name; a path has 4095 bytes, an attribute 64 KiB.
 const EXTENSION: u64 = 1 << 20;
+/// All headers of one entry: they are held in memory until it is known.
+const HEADERS: u64 = 2 << 20;
+/// Longest value of an extended attribute (XATTR_SIZE_MAX, linux/limits.h).
+pub(crate) const XATTR: usize = 64 << 10;
 /// Longest run of bytes after the end marker: tar pads to 10 KiB, tapes to more.
 const TRAILER: usize = 1 << 20;
 
@@ -83,6 +87,10 @@ impl Source<'_> {
             return Err(Error::entry(header.name(), format!("an extension header of {size} bytes")));
         }
         let at = raw.len();
+        if at as u64 + size > HEADERS {
+            let reason = format!("more than {HEADERS} bytes of headers for one entry");
+            return Err(Error::entry(header.name(), reason));
+        }
         self.append(size + padding(size) as u64, raw)?;
         Ok(raw[at..at + size as usize].to_vec())
     }
@@ -108,7 +116,7 @@ fn end(extensions: &Extensions) -> Result<Option<Member>, Error> {
 
 impl Extensions {
     fn take(&mut self, flag: u8, data: &[u8]) -> Result<(), String> {
-        if flag != b'g' && self.seen.contains(&flag) {
+        if self.seen.contains(&flag) {
             return Err("two extension headers of one kind for one entry".into());
         }
         self.seen.push(flag);
@@ -157,6 +165,9 @@ impl Extensions {
                 }
                 key => {
                     if let Some(name) = key.strip_prefix("SCHILY.xattr.") {
+                        if value.len() > XATTR {
+                            return Err(format!("its attribute {name:?} is longer than 64 KiB"));
+                        }
                         self.xattrs.insert(name.to_owned(), value.to_vec());
                     }
                 }

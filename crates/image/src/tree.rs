@@ -2,8 +2,8 @@
 //! hostile: parents are resolved with `openat2` below the root without following any link, the last
 //! component is created, never opened.
 //!
-//! Directories get their owner, mode and time at the end: creating entries would change the time, and
-//! a set-group-id directory would pass its group on.
+//! Directories get their owner, mode, access lists and time at the end: creating entries would change the time, and
+//! a set-group-id directory would pass its group on, one with a default access list that.
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsStr;
@@ -17,6 +17,7 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::Error;
+use crate::memory::Memory;
 
 /// What an archive says of an entry besides kind and contents.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +28,22 @@ pub(crate) struct Attributes {
     /// Seconds and nanoseconds since the epoch.
     pub mtime: (i64, u32),
     pub xattrs: BTreeMap<String, Vec<u8>>,
+}
+
+impl Attributes {
+    /// Takes out the extended attributes but the access lists, to be set at once: their values can have 64 KiB each,
+    /// and nothing that is made in a directory depends on them.
+    pub(crate) fn leave_access_lists(&mut self) -> Self {
+        let all = std::mem::take(&mut self.xattrs);
+        let (lists, others) = all.into_iter().partition(|(name, _)| is_access_list(name));
+        self.xattrs = lists;
+        Self { xattrs: others, ..*self }
+    }
+
+    /// Bytes of the extended attributes.
+    pub(crate) fn held(&self) -> usize {
+        self.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
 }
 
 /// What happens when a path comes twice.
@@ -50,6 +67,7 @@ pub(crate) struct Tree {
     /// How often the contents of a path were replaced by a later entry; copy n of all lies in shadow/n.
     shadowed: BTreeMap<PathBuf, Vec<u64>>,
     shadows: u64,
+    memory: Memory,
     owner: (u32, u32),
     umask: u32,
 }
@@ -82,6 +100,7 @@ impl Tree {
             links: HashSet::new(),
             shadowed: BTreeMap::new(),
             shadows: 0,
+            memory: Memory::default(),
             owner,
             umask,
         })
@@ -106,7 +125,7 @@ impl Tree {
         fs::futimens(file, &times(attributes)).map_err(fail)
     }
 
-    pub(crate) fn directory(&mut self, path: &Path, attributes: Attributes) -> Result<(), Error> {
+    pub(crate) fn directory(&mut self, path: &Path, mut attributes: Attributes) -> Result<(), Error> {
         if !path.as_os_str().is_empty() {
             let repeats = self.repeats;
             self.make(path, |parent, name| {
@@ -125,6 +144,14 @@ impl Tree {
                 }
             })?;
         }
+        let now = attributes.leave_access_lists();
+        if now.xattrs.keys().any(|name| is_portable(name)) {
+            self.open(path)
+                .and_then(|dir| set_xattrs(dir.as_fd(), &now))
+                .map_err(|errno| Error::io("write", self.show(path), errno))?;
+        }
+        self.memory.path(path)?;
+        self.memory.take(attributes.held())?;
         self.directories.push((path.into(), attributes));
         Ok(())
     }
@@ -162,6 +189,7 @@ impl Tree {
         // No AtFlags::SYMLINK_FOLLOW: a link to a symbolic link is another name of the link itself.
         self.make(path, |parent, name| fs::linkat(&dir, target_name, parent, name, AtFlags::empty()))?;
         if self.repeats == Repeats::Replace {
+            self.memory.path(path)?;
             self.links.insert(path.into());
         }
         Ok(())
@@ -201,9 +229,7 @@ impl Tree {
     pub(crate) fn finish(mut self) -> Result<BTreeMap<PathBuf, Vec<u64>>, Error> {
         for (path, attributes) in std::mem::take(&mut self.directories) {
             let fail = |e: Errno| Error::io("write", self.show(&path), e);
-            let name = if path.as_os_str().is_empty() { Path::new(".") } else { &path };
-            let flags = OFlags::RDONLY | DIRECTORY;
-            let dir = fs::openat2(&self.root, name, flags, Mode::empty(), CONFINED).map_err(fail)?;
+            let dir = self.open(&path).map_err(fail)?;
             self.chown(&attributes, |uid, gid| fs::fchown(&dir, uid, gid)).map_err(fail)?;
             fs::fchmod(&dir, Mode::from_raw_mode(attributes.mode & 0o7777)).map_err(fail)?;
             set_xattrs(dir.as_fd(), &attributes).map_err(fail)?;
@@ -258,8 +284,17 @@ impl Tree {
     }
 
     fn resolve(&self, dir: &Path) -> Result<OwnedFd, Errno> {
+        self.open_with(dir, OFlags::PATH)
+    }
+
+    /// A directory, to change its attributes.
+    fn open(&self, dir: &Path) -> Result<OwnedFd, Errno> {
+        self.open_with(dir, OFlags::RDONLY)
+    }
+
+    fn open_with(&self, dir: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         let dir = if dir.as_os_str().is_empty() { Path::new(".") } else { dir };
-        fs::openat2(&self.root, dir, OFlags::PATH | DIRECTORY, Mode::empty(), CONFINED)
+        fs::openat2(&self.root, dir, flags | DIRECTORY, Mode::empty(), CONFINED)
     }
 
     /// Makes the directories that an archive left out.
@@ -297,6 +332,7 @@ impl Tree {
             _ => fs::unlinkat(parent, name, AtFlags::empty()).map(|()| false),
         };
         if moved.map_err(|e| Error::io("move", self.show(path), e))? {
+            self.memory.path(path)?;
             self.shadowed.entry(path.into()).or_default().push(number);
             self.shadows += 1;
         }
@@ -373,8 +409,13 @@ pub(crate) fn set_xattrs(file: BorrowedFd<'_>, attributes: &Attributes) -> Resul
 /// Whether an extended attribute means the same on any host, and nothing to overlayfs.
 pub(crate) fn is_portable(name: &str) -> bool {
     name == "security.capability"
-        || name.starts_with("system.posix_acl_")
+        || is_access_list(name)
         || (name.starts_with("user.") && !name.starts_with("user.overlay."))
+}
+
+/// Whether it is a list of POSIX.1e, which names users and groups (acl(5)).
+pub(crate) fn is_access_list(name: &str) -> bool {
+    name.starts_with("system.posix_acl_")
 }
 
 pub(crate) fn times(attributes: &Attributes) -> Timestamps {

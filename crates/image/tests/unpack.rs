@@ -212,6 +212,30 @@ fn hostile_archives_are_refused_by_name() {
             vec![Entry::long_name("a"), Entry::pax(&[("path", b"b")]), Entry::file("n", b"")],
             "both",
         ),
+        (
+            "two global headers",
+            vec![
+                Entry::global(&[("comment", b"a")]),
+                Entry::global(&[("comment", b"a")]),
+                Entry::file("n", b""),
+            ],
+            "two extension headers",
+        ),
+        (
+            "a long attribute",
+            vec![Entry::pax(&[("SCHILY.xattr.user.a", &[b'a'; (64 << 10) + 1])]), Entry::dir("n/")],
+            "longer than 64 KiB",
+        ),
+        (
+            "headers beyond measure",
+            vec![
+                Entry::global(&[("comment", &[b'a'; 900 << 10])]),
+                Entry::pax(&[("comment", &[b'a'; 900 << 10])]),
+                Entry::long_name(&"a".repeat(900 << 10)),
+                Entry::file("n", b""),
+            ],
+            "bytes of headers",
+        ),
         ("an unknown type", vec![Entry::of_type("n", b'V')], "'V'"),
         ("a link without target", vec![Entry::symlink("s", "")], "target"),
         (

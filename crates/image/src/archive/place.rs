@@ -10,7 +10,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::tree::{Attributes, kind_of, set_xattrs, split, times};
+use crate::memory::Memory;
+use crate::tree::{Attributes, is_access_list, kind_of, set_xattrs, split, times};
 use crate::writer::attributes;
 use crate::{EntryHead, EntryKind, Error, Sink};
 
@@ -21,8 +22,8 @@ pub enum Owners {
     Keep,
     /// This user and group; set-id bits and file capabilities are kept too.
     One(u32, u32),
-    /// This user and group, without set-id bits and file capabilities: what comes from a container shall not be a
-    /// program that runs with its new owner's rights.
+    /// This user and group, without set-id bits, file capabilities and access lists: what comes from a container shall
+    /// not be a program that runs with its new owner's rights, nor open to whoever has one of its ids here.
     Plain(u32, u32),
 }
 
@@ -33,6 +34,7 @@ pub struct TreeWriter {
     owners: Owners,
     /// Written directories and what they become at the end.
     directories: Vec<(PathBuf, Attributes)>,
+    memory: Memory,
 }
 
 /// Mounts are crossed: a container's volumes lie in its tree.
@@ -43,8 +45,8 @@ const PATIENCE: u32 = 100;
 
 impl TreeWriter {
     /// Below `root`, whose own attributes stay as they are.
-    pub const fn new(root: OwnedFd, owners: Owners) -> Self {
-        Self { root, owners, directories: Vec::new() }
+    pub fn new(root: OwnedFd, owners: Owners) -> Self {
+        Self { root, owners, directories: Vec::new(), memory: Memory::default() }
     }
 
     /// Gives the directories their owners, modes and times, which writing into them would have changed.
@@ -99,41 +101,39 @@ impl TreeWriter {
         chownat(dir, name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::SYMLINK_NOFOLLOW)
     }
 
-    /// Owner, mode, attributes and time of something open.
-    fn seal(&self, file: &File, wanted: &Attributes) -> Result<(), Errno> {
-        let mut wanted = wanted.clone();
+    /// What an entry becomes here.
+    fn wanted(&self, head: &EntryHead) -> Attributes {
+        let mut wanted = attributes(head);
         match self.owners {
             Owners::Keep => {}
             Owners::One(uid, gid) => (wanted.uid, wanted.gid) = (uid, gid),
             Owners::Plain(uid, gid) => {
                 (wanted.uid, wanted.gid) = (uid, gid);
                 wanted.mode &= 0o1777;
-                wanted.xattrs.retain(|name, _| name != "security.capability");
+                wanted.xattrs.retain(|name, _| name != "security.capability" && !is_access_list(name));
             }
         }
+        wanted
+    }
+
+    /// Owner, mode, attributes and time of something open.
+    fn seal(&self, file: &File, wanted: &Attributes) -> Result<(), Errno> {
         let stat = fstat(file)?;
         if (stat.st_uid, stat.st_gid) != (wanted.uid, wanted.gid) {
             fchown(file, Some(Uid::from_raw(wanted.uid)), Some(Gid::from_raw(wanted.gid)))?;
         }
         // chown clears the set-id bits, so the mode comes after it.
         fchmod(file, Mode::from_raw_mode(wanted.mode & 0o7777))?;
-        match set_xattrs(file.as_fd(), &wanted) {
-            // A file system without them, or one where only its owner may.
-            Err(Errno::OPNOTSUPP) => {}
-            done => done?,
-        }
-        futimens(file, &times(&wanted))
+        attribute(file.as_fd(), wanted)?;
+        futimens(file, &times(wanted))
     }
 
-    /// Owner, mode and time of what cannot be opened.
+    /// Owner and time of what cannot be opened.
     fn seal_at(&self, dir: BorrowedFd<'_>, name: &OsStr, head: &EntryHead) -> Result<(), Errno> {
-        let (uid, gid) = match self.owners {
-            Owners::Keep => (head.uid, head.gid),
-            Owners::One(uid, gid) | Owners::Plain(uid, gid) => (uid, gid),
-        };
+        let wanted = self.wanted(head);
         let flags = AtFlags::SYMLINK_NOFOLLOW;
-        chownat(dir, name, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), flags)?;
-        utimensat(dir, name, &times(&attributes(head)), flags)
+        chownat(dir, name, Some(Uid::from_raw(wanted.uid)), Some(Gid::from_raw(wanted.gid)), flags)?;
+        utimensat(dir, name, &times(&wanted), flags)
     }
 
     /// Runs `make`, which fails with EEXIST where something is, and clears the place between its attempts.
@@ -179,7 +179,17 @@ impl TreeWriter {
             },
             Err(errno) => return Err(explain("create", &head.path, errno)),
         }
-        self.directories.push((head.path.clone(), attributes(head)));
+        let mut wanted = self.wanted(head);
+        let now = wanted.leave_access_lists();
+        if !now.xattrs.is_empty() {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            openat(dir, name, flags, Mode::empty())
+                .and_then(|made| attribute(made.as_fd(), &now))
+                .map_err(|errno| explain("write", &head.path, errno))?;
+        }
+        self.memory.path(&head.path)?;
+        self.memory.take(wanted.held())?;
+        self.directories.push((head.path.clone(), wanted));
         Ok(())
     }
 
@@ -201,7 +211,7 @@ impl TreeWriter {
             let reason = format!("its contents end {} bytes early", size - copied);
             return Err(Error::place(&head.path, reason));
         }
-        self.seal(&file, &attributes(head)).map_err(|errno| explain("write", &head.path, errno))
+        self.seal(&file, &self.wanted(head)).map_err(|errno| explain("write", &head.path, errno))
     }
 
     fn hardlink(
@@ -253,6 +263,14 @@ impl Sink for TreeWriter {
                 Err(Error::place(path, "a deletion mark, which means something in layers only"))
             }
         }
+    }
+}
+
+/// Extended attributes, but on a file system without them.
+fn attribute(file: BorrowedFd<'_>, wanted: &Attributes) -> Result<(), Errno> {
+    match set_xattrs(file, wanted) {
+        Err(Errno::OPNOTSUPP) => Ok(()),
+        done => done,
     }
 }
 

@@ -31,7 +31,9 @@ impl<'r> ArchiveReader<'r> {
     /// # Errors
     /// [`Error::Entry`], [`Error::Archive`], or what reading gives.
     pub fn next_entry(&mut self) -> Result<Option<EntryHead>, Error> {
-        self.source.skip(std::mem::take(&mut self.left) + std::mem::take(&mut self.padding))?;
+        // Not their sum: a size of all ones would wrap around.
+        self.source.skip(std::mem::take(&mut self.left))?;
+        self.source.skip(std::mem::take(&mut self.padding))?;
         let Some(member) = self.source.member(&mut self.raw)? else { return Ok(None) };
         let kind = match member.kind {
             MemberKind::File => EntryKind::File { size: member.size },

@@ -54,6 +54,11 @@ impl Entry {
         Self { data, ..Self::new("pax", b'x') }
     }
 
+    /// A pax header for all that follows.
+    pub fn global(records: &[(&str, &[u8])]) -> Self {
+        Self { flag: b'g', ..Self::pax(records) }
+    }
+
     pub fn with_mode(self, mode: u32) -> Self {
         Self { mode, ..self }
     }
@@ -89,12 +94,18 @@ pub fn seal(block: &mut [u8; 512]) {
 }
 
 pub fn archive(entries: &[Entry]) -> Vec<u8> {
+    let mut tar = part(entries);
+    tar.resize(tar.len() + 1024, 0);
+    tar
+}
+
+/// Entries without the end of an archive.
+pub fn part(entries: &[Entry]) -> Vec<u8> {
     let mut tar = Vec::new();
     for entry in entries {
         tar.extend_from_slice(&entry.header());
         tar.extend_from_slice(&entry.data);
         tar.resize(tar.len().next_multiple_of(512), 0);
     }
-    tar.resize(tar.len() + 1024, 0);
     tar
 }

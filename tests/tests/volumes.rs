@@ -1,6 +1,8 @@
 //! Volumes: what they hold, who sees it, and when it goes.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 
 use corral_tests::Corral;
 
@@ -210,6 +212,58 @@ fn a_backup_is_restored_with_its_owners() {
     assert!(said.code == 1 && said.err.contains("no such volume: none"), "{said:?}");
     assert!(!corral.dir().join("none.tar").exists());
     assert_eq!(corral.feed(&["volume", "import", "bad", "-"], b"this is no archive").code, 1);
+}
+
+/// An archive with a program that is root's and set-uid.
+fn set_id_archive() -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut entry = |kind, path: &str, mode| {
+        let mut header = tar::Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(mode);
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_size(0);
+        tar.append_data(&mut header, path, &b""[..]).expect("entry");
+    };
+    entry(tar::EntryType::Directory, "sub", 0o2777);
+    entry(tar::EntryType::Regular, "sub/sh", 0o6755);
+    tar.into_inner().expect("archive")
+}
+
+#[test]
+fn what_is_restored_into_a_directory_of_the_hosts_is_its_owners_and_no_set_id_program() {
+    let corral = Corral::new();
+    let host = corral.dir().join("host");
+    fs::create_dir(&host).expect("directory");
+    std::os::unix::fs::chown(&host, Some(4321), Some(4322)).expect("owner");
+    let device = format!("device={}", host.display());
+    corral.ok(&["volume", "create", "--opt", "type=none", "--opt", "o=bind", "--opt", &device, "shared"]);
+    let archive = set_id_archive();
+    for (volume, path, expect) in [
+        ("shared", host.clone(), [(4321, 4322, 0o777), (4321, 4322, 0o755)]),
+        ("own", corral.root().join("volumes/own"), [(0, 0, 0o2777), (0, 0, 0o6755)]),
+    ] {
+        assert_eq!(corral.feed(&["volume", "import", volume, "-"], &archive).code, 0);
+        for (name, expect) in ["sub", "sub/sh"].into_iter().zip(expect) {
+            let meta = fs::metadata(path.join(name)).expect("restored");
+            assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), expect, "{volume}: {name}");
+        }
+    }
+    // On the host's disk it is root's, and no other user gets there, however open the way to it is.
+    let open = |path: &std::path::Path| fs::set_permissions(path, fs::Permissions::from_mode(0o755));
+    for path in [corral.dir(), &corral.root()] {
+        open(path).expect("opened");
+    }
+    let reach = |path: std::path::PathBuf| {
+        let mut command = std::process::Command::new("stat");
+        command.arg(path).uid(65_534).gid(65_534);
+        command.output().expect("stat runs").status.success()
+    };
+    assert!(reach(host.join("sub/sh")), "the way is open");
+    assert!(!reach(corral.root().join("volumes/own/sub/sh")), "another user reaches root's program");
+    let look = ["run", "--rm", "-v", "own:/d", "busybox", "stat", "-c", "%u:%g %a", "/d/sub/sh"];
+    assert_eq!(corral.ok(&look), "0:0 6755\n", "a backup is whole");
 }
 
 #[test]

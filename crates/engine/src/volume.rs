@@ -14,7 +14,7 @@ use corral_image::{ArchiveReader, ArchiveWriter, Owners, TreeWriter, Walk};
 use corral_journal::{Action, Event};
 use corral_spec::{AbsPath, ByteSize, ContainerName, ContainerSpec, MountRequest, MountSource};
 use corral_state::{Database, Volume, remove_tree};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, fstat, openat};
 
 use crate::{Engine, Error, View, disk, host};
 
@@ -308,13 +308,18 @@ impl Engine {
 
     /// Unpacks a tar into a volume, over what is there; a volume that does not exist is made.
     ///
+    /// A directory of ours keeps the archive's owners and set-id bits, which are stored as containers see them: root's
+    /// are the host's root's on the disk, below a directory that lets nobody else through. A directory of the host's has
+    /// users who are not root: there, the files belong to its owner, and none of them is a set-id program.
+    ///
     /// # Errors
     /// When the archive is unsafe, or what reading or writing gives.
     pub fn import_volume(&self, name: &str, archive: &mut dyn Read) -> Result<(), Error> {
         self.create_volume_if_missing(name)?;
         let dir = self.volume_dir(name)?;
+        let owners = self.owners_in(name, &dir)?;
         let pour = || {
-            let mut tree = TreeWriter::new(dir, Owners::Keep);
+            let mut tree = TreeWriter::new(dir, owners);
             ArchiveReader::new(archive)?.pour(&mut tree, &Path::to_path_buf)?;
             Ok(tree.finish()?)
         };
@@ -333,6 +338,18 @@ impl Engine {
                  ended; remove the volume, and make it larger"
             ))),
             _ => Ok(()),
+        }
+    }
+
+    /// Whose the files of an archive become in a volume, which is open.
+    fn owners_in(&self, name: &str, dir: &OwnedFd) -> Result<Owners, Error> {
+        match Backing::of(&self.find_volume(name)?.options)? {
+            Backing::Own { .. } => Ok(Owners::Keep),
+            Backing::Bind(_) | Backing::Memory { .. } => {
+                let stat =
+                    fstat(dir).map_err(|errno| Error::io(format!("look at volume {name}"))(errno.into()))?;
+                Ok(Owners::Plain(stat.st_uid, stat.st_gid))
+            }
         }
     }
 

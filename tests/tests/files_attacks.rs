@@ -153,3 +153,21 @@ fn a_hostile_layer_is_refused_or_confined() {
     assert_eq!(corral.ok(&["run", "--rm", "fifo", "ls", "/tmp"]), "dangling\nfile\npipe\n");
     assert_eq!(corral.ok(&["images", "-q"]).lines().count(), 2, "what was refused left nothing");
 }
+
+/// What a container puts at the path of a mount, where that path is its own, is a change like any other.
+#[test]
+fn the_path_of_a_mount_hides_nothing() {
+    let corral = Corral::new();
+    corral.ok(&["run", "--name", "base", "busybox", "sh", "-c", "mkdir /real; ln -s real /v; ln -s real /w"]);
+    corral.ok(&["commit", "-c", "VOLUME /v /w /up/x /made", "base", "linked"]);
+    // The engine made /up, so that it can be renamed with what is mounted in it.
+    let script = "rm /v; mkdir /v; echo evil > /v/x; rm /w; mv /up /down; mkdir /up; echo evil > /up/x; echo seen > /y";
+    corral.ok(&["run", "--name", "box", "linked", "sh", "-c", script]);
+    let expect = "A /down\nA /down/x\nA /up\nA /up/x\nC /v\nA /v/x\nD /w\nA /y\n";
+    assert_eq!(corral.ok(&["diff", "box"]), expect, "and /made, the engine's own, is not told");
+    corral.ok(&["commit", "box", "evil"]);
+    let mount = "type=image,source=evil,target=/i";
+    let look = "cat /i/v/x /i/up/x; ls -d /i/w /i/made 2>/dev/null";
+    let said = corral.say(&["run", "--rm", "--mount", mount, "busybox", "sh", "-c", look]);
+    assert_eq!(said.out, "evil\nevil\n", "{said:?}");
+}

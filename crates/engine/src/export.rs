@@ -1,7 +1,7 @@
 use std::io::Write;
 use std::os::fd::AsFd;
 
-use corral_image::{ArchiveWriter, Change, Walk, changes};
+use corral_image::{ArchiveWriter, Changes, Walk, changes};
 use corral_journal::Action;
 use corral_runtime::Scope;
 use corral_spec::ContainerId;
@@ -35,9 +35,9 @@ impl Engine {
     ///
     /// # Errors
     /// What reading gives.
-    pub fn diff(&self, id: &ContainerId) -> Result<Vec<Change>, Error> {
+    pub fn diff(&self, id: &ContainerId) -> Result<Changes, Error> {
         let launch = self.launch(id)?;
         let (upper, reading) = self.writable_layer(&launch);
-        Ok(changes(&upper, &launch.root.lowers, &reading)?)
+        Ok(changes(&upper, &reading)?)
     }
 }

@@ -89,7 +89,7 @@ impl Engine {
         let mount_points: BTreeSet<PathBuf> =
             launch.mounts.iter().map(|mount| mount.target.relative().to_owned()).collect();
         let ids = launch.ids.map(|ids| (ids.host, ids.count));
-        (launch.root.writable.join("upper"), Upper { ids, mount_points })
+        (launch.root.writable.join("upper"), Upper { ids, mount_points, lowers: launch.root.lowers.clone() })
     }
 }
 

@@ -62,7 +62,7 @@ mod writer;
 pub use archive::{
     ArchiveReader, ArchiveWriter, Found, Owners, Sink, TreeWriter, Upper, Walk, copy_union, union_paths,
 };
-pub use changes::{Change, ChangeKind, changes};
+pub use changes::{Change, ChangeKind, Changes, changes};
 pub use commit::Commit;
 pub use config::{ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
 pub use entry::{EntryHead, EntryKind};

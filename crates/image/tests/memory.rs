@@ -9,7 +9,9 @@ use std::sync::{Mutex, PoisonError};
 
 use common::Scratch;
 use common::tar::{Entry, part};
-use corral_image::{ArchiveReader, Owners, Store, TreeWriter, UnpackLimits};
+use corral_image::{
+    ArchiveReader, Change, ChangeKind, Owners, Store, TreeWriter, UnpackLimits, Upper, changes,
+};
 
 static ONE: Mutex<()> = Mutex::new(());
 
@@ -106,4 +108,26 @@ fn attributes_of_directories_are_not_kept_to_the_end() {
     let (held, said) = peak(|| pour(&scratch, many()));
     assert_eq!(said, Ok(5_000));
     assert!(held < MUCH, "cp holds {held}");
+}
+
+#[test]
+fn paths_of_changes_are_made_one_by_one() {
+    let _alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let scratch = Scratch::new();
+    let long = vec!["d".repeat(250); 14].join("/");
+    let deep = scratch.path().join("upper").join(&long);
+    fs::create_dir_all(&deep).expect("directories");
+    // By a short way: the test's own paths are as long.
+    std::os::unix::fs::symlink(&deep, scratch.path().join("short")).expect("link");
+    for number in 0..60_000 {
+        fs::File::create(scratch.path().join(format!("short/{number:05}"))).expect("file");
+    }
+    let found = || changes(&scratch.path().join("upper"), &Upper::default()).expect("changes");
+    let (held, last) = peak(|| found().last());
+    assert!(held < MUCH, "diff holds {held}");
+    let path = std::path::Path::new("/").join(&long).join("59999");
+    assert_eq!(last, Some(Change { path, kind: ChangeKind::Added }));
+    let all: Vec<Change> = found().take(1000).collect();
+    assert!(all.is_sorted() && all.len() == 1000, "in the order of paths");
+    assert_eq!(found().count(), 60_014);
 }

@@ -108,17 +108,24 @@ struct DiffFlags {
 pub(super) fn diff(globals: &Globals, words: Words) -> Result<u8, Failure> {
     let Some(flags) = super::parse::<DiffFlags>("diff", words)? else { return Ok(0) };
     let engine = globals.engine()?;
+    let terminal = isatty(rustix::stdio::stdout());
+    let mut changes = engine.diff(&engine.find(&flags.container)?)?.peekable();
     let mut bytes = Vec::new();
-    for change in engine.diff(&engine.find(&flags.container)?)? {
+    while let Some(change) = changes.next() {
         bytes.extend_from_slice(change.kind.letter().as_bytes());
         bytes.push(b' ');
         bytes.extend_from_slice(change.path.as_os_str().as_encoded_bytes());
         bytes.push(b'\n');
-    }
-    if isatty(rustix::stdio::stdout()) {
-        output::print(&harmless(&String::from_utf8_lossy(&bytes)))?;
-    } else {
-        output::print_bytes(&bytes)?;
+        // All of them could be gigabytes.
+        if bytes.len() < 64 << 10 && changes.peek().is_some() {
+            continue;
+        }
+        if terminal {
+            output::print(&harmless(&String::from_utf8_lossy(&bytes)))?;
+        } else {
+            output::print_bytes(&bytes)?;
+        }
+        bytes.clear();
     }
     Ok(0)
 }

@@ -26,5 +26,5 @@ pub use sink::Sink;
 pub use stream::ArchiveWriter;
 pub(crate) use union::{Place, all_names, step};
 pub use union::{copy_union, union_paths};
-pub(crate) use walk::names;
 pub use walk::{Upper, Walk};
+pub(crate) use walk::{held, names};

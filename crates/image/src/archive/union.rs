@@ -8,8 +8,9 @@ use rustix::fs::{AtFlags, CWD, FileType, Stat, fstat, statat};
 use rustix::io::Errno;
 
 use super::node::{Found, is_whiteout};
-use super::walk::{Walk, names};
+use super::walk::{Walk, held, names};
 use crate::lookup::{components, is_opaque};
+use crate::memory::Memory;
 use crate::{Error, Sink};
 
 /// Links followed before giving up, as in the kernel.
@@ -86,13 +87,31 @@ pub(crate) fn step(dirs: &[PathBuf], name: &OsStr) -> Result<Place, Error> {
     Ok(if found.is_empty() { Place::Nothing } else { Place::Directory(found) })
 }
 
-/// Names in any of these directories, those that a whiteout hides included.
-pub(crate) fn all_names(dirs: &[PathBuf]) -> Result<BTreeSet<OsString>, Error> {
+/// Whether the union of these directories has nothing at a path, in which no link is followed.
+pub(crate) fn is_bare(dirs: &[PathBuf], path: &Path) -> Result<bool, Error> {
+    let mut dirs = dirs.to_vec();
+    for name in path {
+        match step(&dirs, name)? {
+            Place::Nothing => return Ok(true),
+            Place::Directory(below) => dirs = below,
+            Place::Link(_) | Place::File(_) => return Ok(false),
+        }
+    }
+    Ok(false)
+}
+
+/// Names in any of these directories, those that a whiteout hides included. What they take of `memory` is
+/// [`held`].
+pub(crate) fn all_names(dirs: &[PathBuf], memory: &mut Memory) -> Result<BTreeSet<OsString>, Error> {
     let mut all = BTreeSet::new();
     for dir in dirs {
-        let fail = |errno: Errno| Error::io("read", dir, errno);
         let file = File::open(dir).map_err(|error| Error::io("read", dir, error))?;
-        all.extend(names(file.as_fd(), usize::MAX).map_err(fail)?);
+        for name in names(file.as_fd(), dir, memory)? {
+            let bytes = held([&name]);
+            if !all.insert(name) {
+                memory.give_back(bytes);
+            }
+        }
     }
     Ok(all)
 }
@@ -119,7 +138,9 @@ fn stat(path: &Path) -> Result<Stat, Error> {
 }
 
 fn merge(walk: &mut Walk<'_>, dirs: &[PathBuf], path: &Path) -> Result<(), Error> {
-    for name in all_names(dirs)? {
+    let all = all_names(dirs, walk.memory())?;
+    let bytes = held(&all);
+    for name in all {
         let child = path.join(&name);
         match step(dirs, &name)? {
             Place::Nothing => {}
@@ -138,6 +159,7 @@ fn merge(walk: &mut Walk<'_>, dirs: &[PathBuf], path: &Path) -> Result<(), Error
             }
         }
     }
+    walk.memory().give_back(bytes);
     Ok(())
 }
 

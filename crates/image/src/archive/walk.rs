@@ -1,16 +1,18 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::ffi::{CString, OsString};
+use std::ffi::{OsStr, OsString};
 use std::io::Read;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::ffi::OsStringExt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{RawDir, Stat, fgetxattr, flistxattr};
+use rustix::fs::{RawDir, SeekFrom, Stat, fgetxattr, flistxattr, seek};
 use rustix::io::Errno;
 
 use super::node::{Found, Node};
+use super::union::is_bare;
 use crate::lookup::is_opaque_upper;
+use crate::memory::Memory;
 use crate::tree::is_portable;
 use crate::{EntryHead, EntryKind, Error, Sink, UnpackLimits};
 
@@ -20,6 +22,8 @@ const DEPTH: usize = 800;
 const ENTRIES: usize = 4_000_000;
 /// The kernel's bound for a value and for a list of names.
 const XATTR: usize = 64 << 10;
+/// All attributes of a file: a header of an archive has no room for more.
+const XATTRS: usize = 1000 << 10;
 
 /// Hands the files below a directory to a sink, in the order of their names. Sockets and devices are left out, as
 /// archives of files have no use for them.
@@ -28,6 +32,7 @@ pub struct Walk<'s> {
     /// First path of each file with several names.
     links: HashMap<(u64, u64), PathBuf>,
     upper: Option<Upper>,
+    memory: Memory,
     entries: usize,
     bytes: u64,
     left_out: u64,
@@ -38,14 +43,40 @@ pub struct Walk<'s> {
 pub struct Upper {
     /// First host id of the container's range, if its ids are shifted, and how many there are.
     pub ids: Option<(u32, u32)>,
-    /// What the engine made there to mount something on: relative paths.
+    /// Where the engine mounts something: relative paths.
     pub mount_points: BTreeSet<PathBuf>,
+    /// The layers of its image, topmost first.
+    pub lowers: Vec<PathBuf>,
+}
+
+impl Upper {
+    /// Whether this is what the engine made to mount something on, untouched. A container that replaces a link of its
+    /// image, or renames a directory above, has that path for itself; what it puts there is a change like any other.
+    pub(crate) fn is_mount_point(&self, found: &Found, path: &Path) -> Result<bool, Error> {
+        if !self.mount_points.contains(path) {
+            return Ok(false);
+        }
+        let untouched = match (&found.node, found.stat.st_mode & 0o7777) {
+            (Node::File(_), 0o644) => found.stat.st_size == 0,
+            (Node::Directory(dir), 0o755) => is_empty(dir).map_err(|errno| Error::io("read", path, errno))?,
+            _ => false,
+        };
+        Ok(untouched && is_bare(&self.lowers, path)?)
+    }
 }
 
 impl<'s> Walk<'s> {
     /// Of any directory.
     pub fn new(sink: &'s mut dyn Sink) -> Self {
-        Self { sink, links: HashMap::new(), upper: None, entries: 0, bytes: 0, left_out: 0 }
+        Self {
+            sink,
+            links: HashMap::new(),
+            upper: None,
+            memory: Memory::default(),
+            entries: 0,
+            bytes: 0,
+            left_out: 0,
+        }
     }
 
     /// Of a writable layer: deletions become whiteouts, ids those of the container.
@@ -104,7 +135,7 @@ impl<'s> Walk<'s> {
             }
         }
         let head = self.head(path, kind, &stat, xattrs);
-        if let Some(first) = self.first_name(&head, &stat) {
+        if let Some(first) = self.first_name(&head, &stat)? {
             let head = EntryHead { kind: EntryKind::Hardlink { target: first }, ..head };
             return self.sink.put(&head, &mut std::io::empty());
         }
@@ -126,29 +157,35 @@ impl<'s> Walk<'s> {
         if depth == DEPTH {
             return Err(Error::place(path, format!("directories are nested more than {DEPTH} deep")));
         }
-        for name in self.names(dir, path)? {
+        let names = names(dir, path, &mut self.memory)?;
+        self.entries += names.len();
+        if self.entries > ENTRIES {
+            return Err(Error::Limit { what: "entries", limit: ENTRIES as u64 });
+        }
+        let held = held(&names);
+        for name in names {
             let child = path.join(&name);
-            if self.upper.as_ref().is_some_and(|upper| upper.mount_points.contains(&child)) {
-                continue;
-            }
-            match Found::at(dir, &name) {
-                Ok(found) => self.node(found, &child, depth + 1)?,
+            let found = match Found::at(dir, &name) {
+                Ok(found) => found,
                 // Removed since the directory was read.
-                Err(Errno::NOENT) => {}
+                Err(Errno::NOENT) => continue,
                 Err(Errno::AGAIN) => return Err(Error::place(&child, "it changes while it is read")),
                 Err(errno) => return Err(Error::io("read", child, errno)),
+            };
+            if let Some(upper) = &self.upper
+                && upper.is_mount_point(&found, &child)?
+            {
+                continue;
             }
+            self.node(found, &child, depth + 1)?;
         }
+        self.memory.give_back(held);
         Ok(())
     }
 
-    fn names(&mut self, dir: BorrowedFd<'_>, path: &Path) -> Result<Vec<OsString>, Error> {
-        let names = names(dir, ENTRIES - self.entries).map_err(|errno| match errno {
-            Errno::OVERFLOW => Error::Limit { what: "entries", limit: ENTRIES as u64 },
-            errno => Error::io("read", path, errno),
-        })?;
-        self.entries += names.len();
-        Ok(names)
+    /// For who reads directories beside the walk, within its bounds.
+    pub(super) const fn memory(&mut self) -> &mut Memory {
+        &mut self.memory
     }
 
     fn head(
@@ -174,15 +211,16 @@ impl<'s> Walk<'s> {
     }
 
     /// The path under which this file was told before, if it was.
-    fn first_name(&mut self, head: &EntryHead, stat: &Stat) -> Option<PathBuf> {
+    fn first_name(&mut self, head: &EntryHead, stat: &Stat) -> Result<Option<PathBuf>, Error> {
         if stat.st_nlink < 2 || matches!(head.kind, EntryKind::Directory | EntryKind::Whiteout) {
-            return None;
+            return Ok(None);
         }
         match self.links.entry((stat.st_dev, stat.st_ino)) {
-            std::collections::hash_map::Entry::Occupied(first) => Some(first.get().clone()),
+            std::collections::hash_map::Entry::Occupied(first) => Ok(Some(first.get().clone())),
             std::collections::hash_map::Entry::Vacant(place) => {
+                self.memory.path(&head.path)?;
                 place.insert(head.path.clone());
-                None
+                Ok(None)
             }
         }
     }
@@ -190,6 +228,7 @@ impl<'s> Walk<'s> {
     /// The attributes that mean the same elsewhere. One whose name an archive cannot spell is left out.
     fn xattrs(&self, fd: BorrowedFd<'_>, path: &Path) -> Result<BTreeMap<String, Vec<u8>>, Error> {
         let mut found = BTreeMap::new();
+        let mut sum = 0;
         let mut list = vec![0; XATTR];
         let length = match flistxattr(fd, &mut list[..]) {
             Ok(length) => length,
@@ -207,6 +246,11 @@ impl<'s> Walk<'s> {
                 Err(Errno::NODATA) => continue,
                 Err(errno) => return Err(Error::io("read the attributes of", path, errno)),
             }
+            sum += name.len() + value.len();
+            if sum > XATTRS {
+                let reason = format!("its extended attributes are more than {XATTRS} bytes");
+                return Err(Error::place(path, reason));
+            }
             let value = match (&self.upper, name) {
                 (Some(upper), "security.capability") => capability(&value, upper.ids),
                 (Some(upper), name) if name.starts_with("system.posix_acl_") => acl(&value, upper.ids),
@@ -221,23 +265,45 @@ impl<'s> Walk<'s> {
 /// Whose id is not one of the container's.
 const NOBODY: u32 = 65_534;
 
-/// The names in a directory, sorted; EOVERFLOW if there are more than `limit`.
-pub(crate) fn names(dir: BorrowedFd<'_>, limit: usize) -> Result<Vec<OsString>, Errno> {
-    let mut names: Vec<CString> = Vec::new();
+/// The names in a directory, sorted. What they take of `memory` is [`held`].
+pub(crate) fn names(dir: BorrowedFd<'_>, path: &Path, memory: &mut Memory) -> Result<Vec<OsString>, Error> {
+    let mut names: Vec<OsString> = Vec::new();
     let mut buffer = vec![MaybeUninit::<u8>::uninit(); 32 << 10];
     let mut reader = RawDir::new(dir, &mut buffer);
     while let Some(entry) = reader.next() {
-        let entry = entry?;
-        if matches!(entry.file_name().to_bytes(), b"." | b"..") {
+        let entry = entry.map_err(|errno| Error::io("read", path, errno))?;
+        let name = entry.file_name().to_bytes();
+        if matches!(name, b"." | b"..") {
             continue;
         }
-        if names.len() == limit {
-            return Err(Errno::OVERFLOW);
-        }
-        names.push(entry.file_name().to_owned());
+        memory.take(name.len() + NAME)?;
+        names.push(OsStr::from_bytes(name).to_owned());
     }
     names.sort_unstable();
-    Ok(names.into_iter().map(|name| OsString::from_vec(name.into_bytes())).collect())
+    Ok(names)
+}
+
+/// What a name costs besides its bytes: its place in a list or a set, the allocation.
+const NAME: usize = 48;
+
+/// What names take of memory.
+pub(crate) fn held<'n>(names: impl IntoIterator<Item = &'n OsString>) -> usize {
+    names.into_iter().map(|name| name.len() + NAME).sum()
+}
+
+/// Whether nothing is in a directory, which can be read from its beginning afterwards.
+fn is_empty(dir: &OwnedFd) -> Result<bool, Errno> {
+    let mut buffer = [MaybeUninit::<u8>::uninit(); 1024];
+    let mut reader = RawDir::new(dir, &mut buffer);
+    let mut empty = true;
+    while let Some(entry) = reader.next() {
+        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+            empty = false;
+            break;
+        }
+    }
+    seek(dir, SeekFrom::Start(0))?;
+    Ok(empty)
 }
 
 /// `struct vfs_ns_cap_data` (linux/capability.h) of the container's root as what it is in an image, revision 2

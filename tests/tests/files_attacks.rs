@@ -1,6 +1,7 @@
 //! Attacks on whoever copies a container's files (A4, A5): links that lead to the host, swapped while we copy.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use corral_tests::{Corral, eventually};
@@ -170,4 +171,45 @@ fn the_path_of_a_mount_hides_nothing() {
     let look = "cat /i/v/x /i/up/x; ls -d /i/w /i/made 2>/dev/null";
     let said = corral.say(&["run", "--rm", "--mount", mount, "busybox", "sh", "-c", look]);
     assert_eq!(said.out, "evil\nevil\n", "{said:?}");
+}
+
+/// A file of holes costs a container nothing, and nobody who copies it either.
+#[test]
+fn a_file_of_holes_is_copied_as_one() {
+    let corral = Corral::new();
+    let size = 300 << 20;
+    let script = "dd if=/dev/null of=/sp bs=1M seek=300; echo end >> /sp";
+    corral.ok(&["run", "--name", "box", "busybox", "sh", "-c", script]);
+    corral.ok(&["cp", "box:/sp", "big"]);
+    corral.ok(&["commit", "box", "holes"]);
+    corral.ok(&["cp", "big", "box:/back"]);
+    let layers = corral.root().join("store/layers");
+    let layers =
+        fs::read_dir(layers).expect("layers").map(|layer| layer.expect("a layer").path().join("fs/sp"));
+    let uppers = fs::read_dir(corral.root().join("containers")).expect("containers");
+    let uppers = uppers.map(|container| container.expect("a container").path().join("upper/back"));
+    let mut copies = vec![corral.dir().join("big")];
+    copies.extend(layers.chain(uppers).filter(|path| path.exists()));
+    assert_eq!(copies.len(), 3, "on the host, in the store, in the container: {copies:?}");
+    for copy in copies {
+        let meta = fs::metadata(&copy).expect("copied");
+        assert_eq!(meta.len(), size + 4, "{copy:?}");
+        assert!(meta.blocks() * 512 < 1 << 20, "{copy:?} takes {} bytes", meta.blocks() * 512);
+    }
+    assert_eq!(corral.ok(&["run", "--rm", "holes", "tail", "-c", "4", "/sp"]), "end\n");
+}
+
+#[test]
+fn a_full_disk_is_told_and_keeps_nothing_half_made() {
+    let corral = Corral::new();
+    corral.ok(&["run", "-d", "--name", "box", "--tmpfs", "/small:size=1m", "busybox", "sleep", "1000"]);
+    fs::create_dir(corral.dir().join("in")).expect("source");
+    fs::write(corral.dir().join("in/a"), "fits").expect("source");
+    fs::write(corral.dir().join("in/b"), vec![b'x'; 2 << 20]).expect("source");
+    let said = corral.say(&["cp", "in/.", "box:/small"]);
+    assert!(
+        said.code == 1 && said.err.contains("b: no space left") && said.err.lines().count() == 1,
+        "{said:?}"
+    );
+    assert_eq!(corral.ok(&["exec", "box", "ls", "/small"]), "a\n");
 }

@@ -13,6 +13,12 @@ pub enum Error {
         /// Where the write failed.
         path: PathBuf,
     },
+    /// Where a copy goes, the disk is full (ENOSPC, EDQUOT).
+    #[error("{path}: no space left on the device that it is copied to: free some and copy again")]
+    Full {
+        /// Relative to what is copied; shortened. It was not made.
+        path: String,
+    },
     /// The store lies on a read-only file system (EROFS).
     #[error("store {path}: the file system is read-only: remount it, or name another place with --root", path = .path.display())]
     ReadOnly {
@@ -151,14 +157,17 @@ impl Error {
 
     /// An archive entry refused for `reason`; its name is shortened and made printable by `{:?}`.
     pub(crate) fn entry(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
-        let entry = path.as_ref().to_string_lossy().chars().take(200).collect();
-        Self::Entry { entry, reason: reason.into() }
+        Self::Entry { entry: shortened(path.as_ref()), reason: reason.into() }
     }
 
     /// A file of a copy refused for `reason`.
     pub(crate) fn place(path: impl AsRef<Path>, reason: impl Into<String>) -> Self {
-        let path = path.as_ref().to_string_lossy().chars().take(200).collect();
-        Self::Place { path, reason: reason.into() }
+        Self::Place { path: shortened(path.as_ref()), reason: reason.into() }
+    }
+
+    /// No room for a file of a copy.
+    pub(crate) fn full(path: &Path) -> Self {
+        Self::Full { path: shortened(path) }
     }
 
     /// The error of this room that a stream of this room was given to carry, instead of its wrapping.
@@ -175,7 +184,7 @@ impl Error {
     /// What sort of failure it is.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoSpace { .. } | Self::ReadOnly { .. } => ErrorKind::Unavailable,
+            Self::NoSpace { .. } | Self::Full { .. } | Self::ReadOnly { .. } => ErrorKind::Unavailable,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => ErrorKind::Denied,
             Self::Io { .. } | Self::Stream { .. } | Self::Damaged { .. } => ErrorKind::Internal,
             Self::NoSuchImage(_) | Self::NoSuchLayer(_) | Self::NoSuchUser { .. } => ErrorKind::NotFound,
@@ -190,4 +199,8 @@ impl Error {
             | Self::Change { .. } => ErrorKind::Invalid,
         }
     }
+}
+
+fn shortened(path: &Path) -> String {
+    path.to_string_lossy().chars().take(200).collect()
 }

@@ -51,6 +51,7 @@ mod refs;
 mod remove;
 mod save;
 mod source;
+mod sparse;
 mod split;
 mod staging;
 mod store;

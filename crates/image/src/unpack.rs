@@ -1,4 +1,4 @@
-use std::io::{Read, Write};
+use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -8,6 +8,7 @@ use crate::header::padding;
 use crate::layer::Meta;
 use crate::member::{Member, MemberKind};
 use crate::source::Source;
+use crate::sparse::SparseFile;
 use crate::split::SplitWriter;
 use crate::tree::{Repeats, Tree};
 use crate::writer::create_headers;
@@ -128,13 +129,16 @@ impl Unpack<'_> {
         }
     }
 
-    fn contents(&mut self, path: &Path, mut file: std::fs::File, size: u64) -> Result<std::fs::File, Error> {
+    fn contents(&mut self, path: &Path, file: std::fs::File, size: u64) -> Result<std::fs::File, Error> {
         let mut left = size;
+        let mut sparse = SparseFile::new(&file);
+        let fail = |e| Error::io("write", self.tree.show(path), e);
         while left > 0 {
             let chunk = self.source.chunk(left)?;
-            file.write_all(chunk).map_err(|e| Error::io("write", self.tree.show(path), e))?;
+            sparse.write(chunk).map_err(fail)?;
             left -= chunk.len() as u64;
         }
+        sparse.finish().map_err(fail)?;
         self.content += size;
         if size > 0 {
             self.split.file(path, size).map_err(|e| Error::io("write", self.headers, e))?;

@@ -1,5 +1,5 @@
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use crate::gc::Lease;
 use crate::header::{self, BLOCK};
 use crate::layer::Meta;
+use crate::sparse::SparseFile;
 use crate::split::SplitWriter;
 use crate::staging::Staging;
 use crate::tree::{Attributes, Repeats, Tree};
@@ -175,22 +176,17 @@ impl LayerWriter<'_> {
     }
 
     /// Copies `size` bytes into the file and the digest.
-    fn fill(
-        &mut self,
-        head: &EntryHead,
-        mut file: &File,
-        size: u64,
-        data: &mut dyn Read,
-    ) -> Result<(), Error> {
+    fn fill(&mut self, head: &EntryHead, file: &File, size: u64, data: &mut dyn Read) -> Result<(), Error> {
         let mut left = size;
+        let mut sparse = SparseFile::new(file);
+        let fail = |e| Error::io("write", self.tree.show(&head.path), e);
         while left > 0 {
             let got = read_some(&mut self.buffer, left, data, head)?;
             self.tar.write(&self.buffer[..got]);
-            file.write_all(&self.buffer[..got])
-                .map_err(|e| Error::io("write", self.tree.show(&head.path), e))?;
+            sparse.write(&self.buffer[..got]).map_err(fail)?;
             left -= got as u64;
         }
-        Ok(())
+        sparse.finish().map_err(fail)
     }
 
     fn hash(&mut self, head: &EntryHead, size: u64, data: &mut dyn Read) -> Result<(), Error> {

@@ -5,12 +5,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Uid, chownat, fchmod, fchown, fstat, futimens,
-    linkat, mkdirat, mknodat, openat, openat2, symlinkat, unlinkat, utimensat,
+    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, chownat, fchmod, fchown, fstat, futimens,
+    linkat, mkdirat, mknodat, openat, openat2, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
 use crate::memory::Memory;
+use crate::sparse::SparseFile;
 use crate::tree::{Attributes, is_access_list, kind_of, set_xattrs, split, times};
 use crate::writer::attributes;
 use crate::{EntryHead, EntryKind, Error, Sink};
@@ -201,17 +202,16 @@ impl TreeWriter {
         contents: &mut dyn Read,
     ) -> Result<(), Error> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut file: File = self
+        let file: File = self
             .make(place, &head.path, |dir, name| openat(dir, name, flags, Mode::from_raw_mode(0o600)))?
             .into();
-        let copied = std::io::copy(&mut contents.take(size), &mut file).map_err(|error| {
-            error.downcast().unwrap_or_else(|error| Error::io("write", &head.path, error))
-        })?;
-        if copied < size {
-            let reason = format!("its contents end {} bytes early", size - copied);
-            return Err(Error::place(&head.path, reason));
+        let written = fill(&file, head, size, contents).and_then(|()| {
+            self.seal(&file, &self.wanted(head)).map_err(|errno| explain("write", &head.path, errno))
+        });
+        if written.is_err() {
+            discard(place, &file);
         }
-        self.seal(&file, &self.wanted(head)).map_err(|errno| explain("write", &head.path, errno))
+        written
     }
 
     fn hardlink(
@@ -274,6 +274,44 @@ fn attribute(file: BorrowedFd<'_>, wanted: &Attributes) -> Result<(), Errno> {
     }
 }
 
+fn fill(file: &File, head: &EntryHead, size: u64, contents: &mut dyn Read) -> Result<(), Error> {
+    let fail = |error: std::io::Error| match Errno::from_io_error(&error) {
+        Some(errno) => explain("write", &head.path, errno),
+        None => Error::io("write", &head.path, error),
+    };
+    let mut buffer = vec![0; size.clamp(1, 128 << 10) as usize];
+    let mut sparse = SparseFile::new(file);
+    let mut left = size;
+    while left > 0 {
+        let want = left.min(buffer.len() as u64) as usize;
+        let got = match contents.read(&mut buffer[..want]) {
+            Ok(0) => {
+                return Err(Error::place(&head.path, format!("its contents end {left} bytes early")));
+            }
+            Ok(got) => got,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => {
+                let read = |error| Error::io("read the contents of", &head.path, error);
+                return Err(error.downcast().unwrap_or_else(read));
+            }
+        };
+        sparse.write(&buffer[..got]).map_err(fail)?;
+        left -= got as u64;
+    }
+    sparse.finish().map_err(fail)
+}
+
+/// Removes a file that could not be finished, unless somebody else has put something in its place. What kept it from
+/// being finished is told, and says more than what might come of this.
+fn discard((dir, name): (BorrowedFd<'_>, &OsStr), file: &File) {
+    let same = |file: Stat, there: Stat| (file.st_dev, file.st_ino) == (there.st_dev, there.st_ino);
+    if let (Ok(file), Ok(there)) = (fstat(file), statat(dir, name, AtFlags::SYMLINK_NOFOLLOW))
+        && same(file, there)
+    {
+        let _ = unlinkat(dir, name, AtFlags::empty());
+    }
+}
+
 /// Makes room for a file; ENODEV for what no copy could bring back.
 fn unlink(dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
     match kind_of(dir, name)? {
@@ -285,6 +323,7 @@ fn unlink(dir: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
 /// The kernel's refusal in terms of who typed the command.
 fn explain(act: &'static str, path: &Path, errno: Errno) -> Error {
     let reason = match errno {
+        Errno::NOSPC | Errno::DQUOT => return Error::full(path),
         Errno::LOOP | Errno::NOTDIR => "part of its path is a link or a file at the destination",
         Errno::XDEV => "its path leads out of the destination",
         Errno::INVAL | Errno::OVERFLOW => "its owner is outside of the ids that can be stored there",

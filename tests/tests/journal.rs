@@ -290,3 +290,17 @@ fn a_full_disk_stops_the_work_and_not_the_record() {
     corral.ok(&["run", "--rm", "busybox", "true"]);
     assert!(corral.ok(&["journal", "verify"]).starts_with("good "));
 }
+
+#[test]
+fn events_follow_each_other() {
+    let corral = Corral::new();
+    corral.ok(&["run", "-d", "--name", "web", "-v", "data:/data", "busybox", "sleep", "1000"]);
+    corral.ok(&["top", "web"]);
+    corral.ok(&["run", "--rm", "busybox", "true"]);
+    let words = ["events", "--since", "1h", "--until", "0s", "--format", "{{.TimeNano}} {{.Action}}"];
+    let told = corral.ok(&words);
+    let times: Vec<u64> = told.lines().filter_map(|line| line.split(' ').next()?.parse().ok()).collect();
+    assert!(times.len() > 8 && times.windows(2).all(|pair| pair[0] < pair[1]), "{told}");
+    assert_eq!(events(&corral, &["event=top"]), ["container top"]);
+    assert_eq!(events(&corral, &["container=web"]), ["container create", "container start", "container top"]);
+}

@@ -1,8 +1,10 @@
 use std::path::PathBuf;
 
+use corral_journal::Action;
 use corral_runtime::ControlGroup;
 use corral_spec::ContainerId;
 
+use crate::journal::of_container;
 use crate::{Engine, Error};
 
 /// A process of a container, as the host sees it.
@@ -50,12 +52,15 @@ impl Engine {
     /// The processes of a running container, oldest first.
     ///
     /// # Errors
-    /// [`Error::WrongState`] when it does not run.
+    /// [`Error::WrongState`] when it does not run; or that it cannot be recorded.
     pub fn top(&self, id: &ContainerId) -> Result<Vec<ProcessEntry>, Error> {
         let status = self.running(id)?;
         let group = ControlGroup::open(status.cgroup2.as_deref(), &status.cgroup1);
         let mut entries: Vec<_> = group.processes()?.into_iter().filter_map(entry).collect();
         entries.sort_by_key(|entry| (entry.start_ticks, entry.pid));
+        if let Some(record) = self.layout().container_record(id)? {
+            self.record_end(of_container(Action::Top, &record))?;
+        }
         Ok(entries)
     }
 }

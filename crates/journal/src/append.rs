@@ -119,8 +119,9 @@ impl Lane<'_> {
     fn lines(&self, events: &[Event], now_ns: u64) -> (Vec<u8>, line::Link) {
         let mut link = self.head.link;
         let mut bytes = Vec::with_capacity(512 * events.len());
-        for event in events {
-            let time = now_ns.max(link.time_ns);
+        // No two have the same time: who reads them may sort them by it.
+        let first = if now_ns < link.time_ns { link.time_ns + 1 } else { now_ns };
+        for (time, event) in (first..).zip(events) {
             line::write(&mut bytes, &self.head.key, &mut link, line::body(event, time));
         }
         (bytes, link)

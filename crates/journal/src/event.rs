@@ -68,6 +68,8 @@ pub enum Action {
     Update,
     /// It was removed.
     Destroy,
+    /// Its processes were listed.
+    Top,
     /// Its health was found to be another than before (detail: which).
     HealthStatus,
     /// Something was copied out of it.
@@ -127,6 +129,7 @@ impl Action {
             Self::Rename => (Kind::Container, "rename"),
             Self::Update => (Kind::Container, "update"),
             Self::Destroy => (Kind::Container, "destroy"),
+            Self::Top => (Kind::Container, "top"),
             Self::HealthStatus => (Kind::Container, "health_status"),
             Self::ArchivePath => (Kind::Container, "archive-path"),
             Self::ExtractToDir => (Kind::Container, "extract-to-dir"),

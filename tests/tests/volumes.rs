@@ -311,3 +311,61 @@ fn a_subpath_of_a_volume_stays_in_the_volume() {
     assert_eq!(ls("none").code, 125);
     assert_eq!(ls("../x").code, 125);
 }
+
+#[test]
+fn options_give_a_volume_an_owner_or_take_writing_away() {
+    let corral = Corral::new();
+    let create = |options: &[&str], name: &str| {
+        let options: Vec<&str> = options.iter().flat_map(|option| ["--opt", option]).collect();
+        corral.ok(&[&["volume", "create"][..], &options, &[name]].concat());
+    };
+    create(&["type=tmpfs", "device=tmpfs", "o=size=1m,uid=1000,gid=7,mode=750"], "owned");
+    let seen = corral.ok(&["run", "--rm", "-v", "owned:/m", "busybox", "stat", "-c", "%u %g %a", "/m"]);
+    assert_eq!(seen, "1000 7 750\n");
+    create(&["type=tmpfs", "o=uid=1000"], "half");
+    let seen = corral.ok(&["run", "--rm", "-v", "half:/m", "busybox", "stat", "-c", "%u %g", "/m"]);
+    assert_eq!(seen, "1000 0\n");
+    let dir = corral.dir().join("shared");
+    std::fs::create_dir(&dir).expect("a directory");
+    let device = format!("device={}", dir.display());
+    // Root's, which only a mount that cannot be written may be.
+    create(&["type=none", "o=bind,ro", &device], "shown");
+    let said = corral.say(&["run", "--rm", "-v", "shown:/m", "busybox", "touch", "/m/x"]);
+    assert!(said.code == 1 && said.err.contains("Read-only file system"), "{said:?}");
+    create(&["type=tmpfs", "o=ro"], "memory");
+    let said = corral.say(&["run", "--rm", "-v", "memory:/m", "busybox", "touch", "/m/x"]);
+    assert!(said.code == 1 && said.err.contains("Read-only file system"), "{said:?}");
+    for bad in ["type=tmpfs,o=uid=nobody", "type=none,o=bind,noexec,device=/srv"] {
+        let (kind, rest) = bad.split_once(",").expect("two");
+        let said = corral.say(&["volume", "create", "--opt", kind, "--opt", rest, "bad"]);
+        assert_eq!(said.code, 1, "{bad}: {said:?}");
+    }
+}
+
+/// What is refused has made nothing.
+#[test]
+fn a_refused_container_leaves_no_volume() {
+    let corral = Corral::new();
+    let roots = corral.dir().join("roots");
+    std::fs::create_dir(&roots).expect("a directory");
+    let roots = format!("{}:/roots", roots.display());
+    for words in [
+        &["-v", "/nowhere/at/all:/x"][..],
+        &["-v", &roots],
+        &["--mount", "type=image,source=nothing,target=/x"],
+        &["--tmpfs", "/data"],
+        &["--device", "/dev/nothing"],
+        &["--profile", "agent", "--cap-add", "SYS_ADMIN"],
+        &["-u", "nobody-there"],
+    ] {
+        for verb in ["run", "create"] {
+            let said = corral.say(
+                &[&[verb, "-v", "data:/data", "-v", "/anonymous"], words, &["busybox", "true"]].concat(),
+            );
+            assert!(said.code == 125, "{verb} {words:?}: {said:?}");
+            assert_eq!(corral.ok(&["volume", "ls", "-q"]), "", "{verb} {words:?}");
+        }
+    }
+    corral.ok(&["run", "--rm", "-v", "data:/data", "busybox", "touch", "/data/x"]);
+    assert_eq!(corral.ok(&["volume", "ls", "-q"]), "data\n");
+}

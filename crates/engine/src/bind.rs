@@ -24,7 +24,7 @@ pub(crate) fn resolve(
     let source =
         std::fs::canonicalize(source.as_path()).map_err(|error| refuse(source.as_path(), missing(&error)))?;
     let ids = owners(&source, read_only, userns, user)?;
-    Ok(Bind::Path { source, ids, subpath: None })
+    Ok(Bind::Path { source, ids, subpath: None, read_only })
 }
 
 fn owners(

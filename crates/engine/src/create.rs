@@ -105,7 +105,7 @@ impl Engine {
             image,
             image_name,
             profile,
-            binds: self.binds(&spec, &settled, &user, &lowers)?,
+            binds: self.binds(&spec, &settled, &user)?,
             host_devices: device::resolve(&spec.limits)?,
             user,
             slot: half.slot,
@@ -121,6 +121,7 @@ impl Engine {
             extra,
         };
         let mut launch = plan::launch(&facts, &spec)?;
+        self.make_volumes(&spec, &facts.lowers)?;
         corral_fault::step!(MountsSettled);
         make_dir(&facts.data_dir, 0o700)?;
         make_layer(&launch)?;

@@ -117,13 +117,12 @@ impl Engine {
         }
     }
 
-    /// What the host gives for each mount of the spec, in its order.
+    /// What the host gives for each mount of the spec, in its order; nothing is made.
     pub(crate) fn binds(
         &self,
         spec: &ContainerSpec,
         settled: &Settled,
         user: &ResolvedUser,
-        lowers: &[PathBuf],
     ) -> Result<Vec<Option<Bind>>, Error> {
         let mut images = settled.images.iter();
         let own_ids = || match spec.userns {
@@ -140,28 +139,56 @@ impl Engine {
             },
             MountSource::Volume(name) => {
                 let subpath = mount.options.subpath.as_ref().map(|path| path.relative().to_owned());
-                Ok(Some(match self.use_volume(name, mount.options.anonymous)? {
+                Ok(Some(match self.backing(name)? {
                     Backing::Own { .. } => {
-                        if !mount.options.no_copy && subpath.is_none() {
-                            match self.volume_bound(name)? {
-                                Some(_) => within_quota(|| self.fill(name, lowers, &mount.target))?,
-                                None => self.fill(name, lowers, &mount.target)?,
-                            }
-                        }
-                        Bind::Path { source: canonical(self.layout.volume(name)), ids: own_ids(), subpath }
+                        Bind::Path { source: self.place(name), ids: own_ids(), subpath, read_only: false }
                     }
-                    Backing::Bind(path) => match bind::resolve(&path, mount.read_only, spec.userns, user)? {
-                        Bind::Path { source, ids, .. } => Bind::Path { source, ids, subpath },
-                        other => other,
-                    },
-                    Backing::Memory { .. } if subpath.is_some() => {
+                    Backing::Bind { path, read_only } => {
+                        let read_only = read_only || mount.read_only;
+                        match bind::resolve(&path, read_only, spec.userns, user)? {
+                            Bind::Path { source, ids, .. } => Bind::Path { source, ids, subpath, read_only },
+                            other => other,
+                        }
+                    }
+                    Backing::Memory(_) if subpath.is_some() => {
                         return Err(Error::Invalid(format!("volume {name} is memory and has no subpath")));
                     }
-                    Backing::Memory { size, mode } => Bind::Memory { size, mode },
+                    Backing::Memory(memory) => Bind::Memory(memory),
                 }))
             }
         };
         spec.mounts.iter().map(&mut one).collect()
+    }
+
+    /// Makes the volumes that are not there yet, and fills those that are empty with what the image has in their place.
+    /// A volume outlives a container that came to nothing, so this comes after all that is refused.
+    pub(crate) fn make_volumes(&self, spec: &ContainerSpec, lowers: &[PathBuf]) -> Result<(), Error> {
+        for mount in &spec.mounts {
+            let MountSource::Volume(name) = &mount.source else { continue };
+            if !matches!(self.backing(name)?, Backing::Own { .. }) {
+                continue;
+            }
+            self.make_volume(name, mount.options.anonymous)?;
+            if !mount.options.no_copy && mount.options.subpath.is_none() {
+                match self.volume_bound(name)? {
+                    Some(_) => within_quota(|| self.fill(name, lowers, &mount.target))?,
+                    None => self.fill(name, lowers, &mount.target)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a volume of ours is or will be, without links, which is how a start looks for it. It is the engine's own: no
+    /// container writes above it.
+    fn place(&self, name: &str) -> PathBuf {
+        let path = self.layout.volume(name);
+        let above = || self.layout.volumes().canonicalize().map(|volumes| volumes.join(name));
+        // The first volume makes the directory of volumes, too.
+        let root = || {
+            Some(self.layout.root().canonicalize().ok()?.join(path.strip_prefix(self.layout.root()).ok()?))
+        };
+        path.canonicalize().or_else(|_| above()).ok().or_else(root).unwrap_or(path)
     }
 
     fn image_bind(
@@ -178,7 +205,7 @@ impl Engine {
         let found = union_paths(&layers, path.as_path()).filter(|found| !found.is_empty());
         match found.as_deref() {
             None => Err(Error::Invalid(format!("image {name} has no {path}"))),
-            Some([only]) => Ok(Bind::Path { source: only.clone(), ids, subpath: None }),
+            Some([only]) => Ok(Bind::Path { source: only.clone(), ids, subpath: None, read_only: true }),
             Some(several) => Ok(Bind::Layers(several.to_vec())),
         }
     }
@@ -232,9 +259,4 @@ fn anonymous_volumes(spec: &ContainerSpec) -> Vec<String> {
         })
         .collect();
     names.into_iter().collect()
-}
-
-/// The path without links, which is how a start looks for it. It is the engine's own: no container writes above it.
-fn canonical(path: PathBuf) -> PathBuf {
-    std::fs::canonicalize(&path).unwrap_or(path)
 }

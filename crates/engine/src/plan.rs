@@ -18,6 +18,7 @@ use corral_state::{ID_RANGE, IdSlot};
 use crate::exec::set;
 use crate::health::health;
 use crate::log::{self, Whose};
+use crate::volume::Memory;
 use crate::{Error, etc, limits, own_seccomp};
 
 /// What the plan needs to know of the world.
@@ -57,12 +58,12 @@ pub(crate) struct Facts<'a> {
 
 /// What the host gives for a mount of the spec.
 pub(crate) enum Bind {
-    /// A host path, how its owners appear inside, and which part of it is seen.
-    Path { source: PathBuf, ids: BindIds, subpath: Option<PathBuf> },
+    /// A host path, how its owners appear inside, which part of it is seen, and whether it never can be written.
+    Path { source: PathBuf, ids: BindIds, subpath: Option<PathBuf>, read_only: bool },
     /// Directories of image layers, topmost first.
     Layers(Vec<PathBuf>),
     /// A volume that is memory.
-    Memory { size: Option<u64>, mode: Option<u32> },
+    Memory(Memory),
 }
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -199,10 +200,11 @@ fn mounts(
     let mount = |target: &str, kind, read_only, no_exec| {
         Ok::<_, Error>(Mount { target: path(target)?, kind, read_only, no_exec })
     };
+    let memory = |size, mode| MountKind::Tmpfs { size: Some(size), mode, owner: None };
     let shm = spec.limits.shm.map_or(profile.limits.shm, |size| size.0);
     let mut mounts = vec![
         mount("/proc", MountKind::Proc, false, true)?,
-        mount("/dev", MountKind::Tmpfs { size: Some(DEV_BYTES), mode: 0o755 }, false, true)?,
+        mount("/dev", memory(DEV_BYTES, 0o755), false, true)?,
         mount("/dev/pts", MountKind::Devpts, false, true)?,
     ];
     if Weaker::IpcHost.is_in(&spec.settings.weaker) {
@@ -213,7 +215,7 @@ fn mounts(
         mounts.push(mount("/dev/mqueue", MountKind::Mqueue, false, true)?);
     }
     if !spec.settings.no_shm && !Weaker::IpcHost.is_in(&spec.settings.weaker) {
-        mounts.push(mount("/dev/shm", MountKind::Tmpfs { size: Some(shm), mode: 0o1777 }, false, true)?);
+        mounts.push(mount("/dev/shm", memory(shm, 0o1777), false, true)?);
     }
     // sysfs shows the devices of a network namespace and belongs to its owner: with the host's, a user
     // namespace may not mount it, and the container does without.
@@ -222,8 +224,7 @@ fn mounts(
     }
     let asked = |target: &str| spec.mounts.iter().any(|mount| mount.target.as_path().as_os_str() == target);
     for tmpfs in profile.tmpfs.iter().filter(|tmpfs| !asked(tmpfs.target)) {
-        let kind = MountKind::Tmpfs { size: Some(tmpfs.size), mode: tmpfs.mode };
-        mounts.push(mount(tmpfs.target, kind, false, false)?);
+        mounts.push(mount(tmpfs.target, memory(tmpfs.size, tmpfs.mode), false, false)?);
     }
     // Only what shares the host's network can use its name servers.
     let resolv_conf = facts.resolv_conf.as_deref().filter(|_| network == NetworkMode::Host);
@@ -249,17 +250,23 @@ fn asked_mounts(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Vec<Mount>, E
 }
 
 fn asked_mount(request: &MountRequest, bind: Option<&Bind>, scratch: PathBuf) -> Result<Mount, Error> {
-    let memory = |size, mode: Option<u32>| MountKind::Tmpfs { size, mode: mode.unwrap_or(0o1777) };
+    let memory =
+        |size, mode: Option<u32>, owner| MountKind::Tmpfs { size, mode: mode.unwrap_or(0o1777), owner };
+    let mut read_only = request.read_only;
     let kind = match (&request.source, bind) {
-        (MountSource::Tmpfs { size, mode }, _) => memory(size.map(|size| size.0), *mode),
-        (_, Some(Bind::Path { source, ids, subpath })) => {
+        (MountSource::Tmpfs { size, mode }, _) => memory(size.map(|size| size.0), *mode, None),
+        (_, Some(Bind::Path { source, ids, subpath, read_only: never })) => {
+            read_only |= never;
             MountKind::Bind { source: source.clone(), ids: ids.clone(), subpath: subpath.clone() }
         }
         (_, Some(Bind::Layers(lowers))) => MountKind::Layers { lowers: lowers.clone(), scratch },
-        (_, Some(Bind::Memory { size, mode })) => memory(*size, *mode),
+        (_, Some(Bind::Memory(asked))) => {
+            read_only |= asked.read_only;
+            memory(asked.size, asked.mode, asked.owner)
+        }
         (_, None) => return Err(Error::Invalid(format!("mount {} was not looked at", request.target))),
     };
-    Ok(Mount { target: request.target.clone(), kind, read_only: request.read_only, no_exec: false })
+    Ok(Mount { target: request.target.clone(), kind, read_only, no_exec: false })
 }
 
 fn process(facts: &Facts<'_>, spec: &ContainerSpec, hostname: &str) -> Result<Process, Error> {

@@ -34,10 +34,52 @@ pub struct VolumeRequest {
 pub(crate) enum Backing {
     /// A directory of ours, of at most so many bytes.
     Own { size: Option<u64> },
-    /// A directory of the host's.
-    Bind(AbsPath),
+    /// A directory of the host's, and whether writing is refused.
+    Bind { path: AbsPath, read_only: bool },
     /// Memory of each container that uses it.
-    Memory { size: Option<u64>, mode: Option<u32> },
+    Memory(Memory),
+}
+
+/// What a volume of memory is asked to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Memory {
+    /// Bytes.
+    pub(crate) size: Option<u64>,
+    /// Permission bits of its root.
+    pub(crate) mode: Option<u32>,
+    /// User and group of its root.
+    pub(crate) owner: Option<(u32, u32)>,
+    /// Whether writing is refused.
+    pub(crate) read_only: bool,
+}
+
+impl Memory {
+    /// One word of `o`.
+    fn take(&mut self, word: &str) -> Result<(), String> {
+        // The kernel's "no id" is none.
+        let id =
+            |text: &str| text.parse().ok().filter(|id| *id != u32::MAX).ok_or(format!("{word:?} is no id"));
+        match word.split_once('=') {
+            Some(("size", value)) => {
+                self.size = Some(value.parse::<ByteSize>().map_err(|error| error.to_string())?.0);
+            }
+            Some(("mode", value)) => {
+                let mode = u32::from_str_radix(value, 8).ok().filter(|bits| *bits <= 0o7777);
+                self.mode = Some(mode.ok_or(format!("mode {value:?} is not octal"))?);
+            }
+            Some(("uid", value)) => self.owner = Some((id(value)?, self.owner.unwrap_or_default().1)),
+            Some(("gid", value)) => self.owner = Some((self.owner.unwrap_or_default().0, id(value)?)),
+            None if word == "ro" => self.read_only = true,
+            // What always holds.
+            None if matches!(word, "rw" | "nosuid" | "nodev") => {}
+            _ => {
+                return Err(format!(
+                    "{word:?} of o is not supported with tmpfs (size=, mode=, uid=, gid=, ro)"
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Backing {
@@ -61,40 +103,35 @@ impl Backing {
         match text("type") {
             "" if options.is_empty() => Ok(Self::Own { size: None }),
             "none" | "bind" | "" => {
-                let mut bind = false;
+                let (mut bind, mut read_only) = (false, false);
                 for word in words {
                     match word {
                         "bind" => bind = true,
-                        "rw" => {}
-                        _ => return fail(format!("{word:?} of o is not supported with a directory")),
+                        "ro" => read_only = true,
+                        "rw" => read_only = false,
+                        _ => {
+                            return fail(format!(
+                                "{word:?} of o is not supported with a directory (bind, ro)"
+                            ));
+                        }
                     }
                 }
                 if !bind {
                     return fail("a directory of the host needs type=none, o=bind and device=PATH".into());
                 }
                 match AbsPath::new(text("device")) {
-                    Ok(path) => Ok(Self::Bind(path)),
+                    Ok(path) => Ok(Self::Bind { path, read_only }),
                     Err(error) => fail(format!("device: {error}")),
                 }
             }
             "tmpfs" => {
-                let (mut size, mut mode) = (None, None);
+                let mut memory = Memory::default();
                 for word in words {
-                    match word.split_once('=') {
-                        Some(("size", value)) => match value.parse::<ByteSize>() {
-                            Ok(bytes) => size = Some(bytes.0),
-                            Err(error) => return fail(error.to_string()),
-                        },
-                        Some(("mode", value)) => match u32::from_str_radix(value, 8) {
-                            Ok(bits) if bits <= 0o7777 => mode = Some(bits),
-                            _ => return fail(format!("mode {value:?} is not octal")),
-                        },
-                        _ => {
-                            return fail(format!("{word:?} of o is not supported with tmpfs (size=, mode=)"));
-                        }
+                    if let Err(reason) = memory.take(word) {
+                        return fail(reason);
                     }
                 }
-                Ok(Self::Memory { size, mode })
+                Ok(Self::Memory(memory))
             }
             other => fail(format!("type {other:?} is not supported (none with o=bind, tmpfs)")),
         }
@@ -170,11 +207,22 @@ impl Engine {
         Ok(())
     }
 
-    /// Under the lock: where a volume's data is; it is made if it does not exist. The database is not opened for a
-    /// directory of ours that is there.
-    pub(crate) fn use_volume(&self, name: &str, anonymous: bool) -> Result<Backing, Error> {
+    /// Under the lock: where a volume's data is, or will be. The database is not opened for a directory of ours that
+    /// is there.
+    pub(crate) fn backing(&self, name: &str) -> Result<Backing, Error> {
         if self.layout.volume(name).is_dir() {
             return Ok(Backing::Own { size: None });
+        }
+        match Database::open(&self.layout)?.volume(name)? {
+            Some(known) => Backing::of(&known.options),
+            None => Ok(Backing::Own { size: None }),
+        }
+    }
+
+    /// Under the lock: makes a volume with a directory of ours, where it is not there yet.
+    pub(crate) fn make_volume(&self, name: &str, anonymous: bool) -> Result<(), Error> {
+        if self.layout.volume(name).is_dir() {
+            return Ok(());
         }
         let db = Database::open(&self.layout)?;
         let volume = match db.volume(name)? {
@@ -189,11 +237,10 @@ impl Engine {
                 self.add_volume(&db, volume)?
             }
         };
-        let backing = Backing::of(&volume.options)?;
-        if let Backing::Own { size } = backing {
-            self.make_volume_dir(name, size)?;
+        match Backing::of(&volume.options)? {
+            Backing::Own { size } => self.make_volume_dir(name, size),
+            Backing::Bind { .. } | Backing::Memory(_) => Ok(()),
         }
-        Ok(backing)
     }
 
     /// All volumes, by name.
@@ -218,8 +265,8 @@ impl Engine {
     /// [`Error::Invalid`] for options that are not known any more.
     pub fn mountpoint(&self, volume: &Volume) -> Result<PathBuf, Error> {
         Ok(match Backing::of(&volume.options)? {
-            Backing::Bind(path) => path.as_path().to_owned(),
-            Backing::Own { .. } | Backing::Memory { .. } => self.layout.volume(&volume.name),
+            Backing::Bind { path, .. } => path.as_path().to_owned(),
+            Backing::Own { .. } | Backing::Memory(_) => self.layout.volume(&volume.name),
         })
     }
 
@@ -365,7 +412,7 @@ impl Engine {
 
     fn volume_dir(&self, name: &str) -> Result<OwnedFd, Error> {
         let volume = self.find_volume(name)?;
-        if let Backing::Memory { .. } = Backing::of(&volume.options)? {
+        if let Backing::Memory(_) = Backing::of(&volume.options)? {
             return Err(Error::Invalid(format!("volume {name} is memory of each container that uses it")));
         }
         let path = self.mountpoint(&volume)?;
@@ -401,17 +448,26 @@ mod tests {
         check(&[("size", "10m")], Some(Backing::Own { size: Some(10 << 20) }));
         check(&[("size", "10")], None);
         check(&[("size", "10m"), ("type", "tmpfs")], None);
-        check(&[("type", "none"), ("o", "bind"), ("device", "/srv//d")], Some(Backing::Bind(path("/srv/d"))));
-        check(&[("o", "bind,rw"), ("device", "/srv")], Some(Backing::Bind(path("/srv"))));
-        check(&[("type", "tmpfs")], Some(Backing::Memory { size: None, mode: None }));
+        let bind = |text, read_only| Some(Backing::Bind { path: path(text), read_only });
+        check(&[("type", "none"), ("o", "bind"), ("device", "/srv//d")], bind("/srv/d", false));
+        check(&[("o", "bind,rw"), ("device", "/srv")], bind("/srv", false));
+        check(&[("type", "none"), ("o", "bind,ro"), ("device", "/srv")], bind("/srv", true));
+        check(&[("type", "tmpfs")], Some(Backing::Memory(Memory::default())));
         check(
             &[("type", "tmpfs"), ("device", "tmpfs"), ("o", "size=1m,mode=0700")],
-            Some(Backing::Memory { size: Some(1 << 20), mode: Some(0o700) }),
+            Some(Backing::Memory(Memory { size: Some(1 << 20), mode: Some(0o700), ..Memory::default() })),
         );
         check(&[("type", "none"), ("device", "/srv")], None);
         check(&[("type", "none"), ("o", "bind"), ("device", "srv")], None);
-        check(&[("type", "none"), ("o", "bind,ro"), ("device", "/srv")], None);
-        check(&[("type", "tmpfs"), ("o", "uid=1000")], None);
+        let owned = |owner, read_only| {
+            Some(Backing::Memory(Memory { size: Some(1 << 20), owner, read_only, ..Memory::default() }))
+        };
+        check(&[("type", "tmpfs"), ("o", "size=1m,uid=1000")], owned(Some((1000, 0)), false));
+        check(&[("type", "tmpfs"), ("o", "gid=7,size=1m,uid=1000,ro")], owned(Some((1000, 7)), true));
+        check(&[("type", "none"), ("o", "bind,noexec"), ("device", "/srv")], None);
+        for bad in ["uid=root", "uid=4294967295", "gid=-1", "noexec", "nr_inodes=7", "mode=8"] {
+            check(&[("type", "tmpfs"), ("o", bad)], None);
+        }
         check(&[("type", "nfs"), ("o", "addr=1.2.3.4"), ("device", ":/x")], None);
     }
 }

@@ -277,8 +277,11 @@ fn mount_kernel_fs(
         MountKind::Mqueue => ("mqueue", String::new()),
         MountKind::Cgroup2 => ("cgroup2", String::new()),
         MountKind::Devpts => ("devpts", "newinstance,ptmxmode=0666,mode=0620,gid=5".to_owned()),
-        MountKind::Tmpfs { size: Some(bytes), mode } => ("tmpfs", format!("mode={mode:o},size={bytes}")),
-        MountKind::Tmpfs { size: None, mode } => ("tmpfs", format!("mode={mode:o}")),
+        MountKind::Tmpfs { size, mode, owner } => {
+            let size = size.map_or_else(String::new, |bytes| format!(",size={bytes}"));
+            let owner = owner.map_or_else(String::new, |(uid, gid)| format!(",uid={uid},gid={gid}"));
+            ("tmpfs", format!("mode={mode:o}{size}{owner}"))
+        }
         MountKind::Bind { .. } | MountKind::Layers { .. } | MountKind::File { .. } => {
             return Err(Error::Launch(format!("{} is not a file system", mount.target)));
         }

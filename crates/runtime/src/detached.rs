@@ -129,7 +129,7 @@ impl Detached {
     ) -> Result<Self, Error> {
         let launch = share.launch;
         let make = |(index, mount): (usize, &Mount)| match &mount.kind {
-            MountKind::Tmpfs { size, mode } => dev(launch, mount, *size, *mode),
+            MountKind::Tmpfs { size, mode, .. } => dev(launch, mount, *size, *mode),
             _ if share.has(index, mount) => bound(mount, launch.ids, userns),
             _ => Err(Error::Launch(format!("{} is not for the parent to mount", mount.target))),
         };

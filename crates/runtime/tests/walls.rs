@@ -292,7 +292,7 @@ fn tmpfs_size_and_flags() {
     let mut bench = Bench::new("read /proc/self/mountinfo");
     bench.launch.mounts.push(Mount {
         no_exec: true,
-        ..mount("/scratch", MountKind::Tmpfs { size: Some(1 << 20), mode: 0o700 })
+        ..mount("/scratch", MountKind::Tmpfs { size: Some(1 << 20), mode: 0o700, owner: None })
     });
     let lines = bench.lines();
     let find = |point: &str| {

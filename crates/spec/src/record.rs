@@ -191,6 +191,9 @@ pub enum MountKind {
         size: Option<u64>,
         /// Permission bits of its root.
         mode: u32,
+        /// User and group of its root, inside; root without.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<(u32, u32)>,
     },
     /// A small file of the container's own memory: it takes its room from the memory mounted at /dev, which comes
     /// before it.

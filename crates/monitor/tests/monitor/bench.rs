@@ -226,7 +226,7 @@ fn launch(dir: &Path, id: ContainerId, words: &[&str]) -> Launch {
         },
         mounts: vec![
             mount("/proc", MountKind::Proc),
-            mount("/dev", MountKind::Tmpfs { size: Some(65_536), mode: 0o755 }),
+            mount("/dev", MountKind::Tmpfs { size: Some(65_536), mode: 0o755, owner: None }),
             mount("/dev/pts", MountKind::Devpts),
         ],
         devices: vec![path("/dev/null")],

@@ -195,7 +195,7 @@ pub fn process(words: &str) -> Process {
 }
 
 fn launch(dir: &Path, id: ContainerId, words: &str) -> Launch {
-    let tmpfs = |size, mode| MountKind::Tmpfs { size: Some(size), mode };
+    let tmpfs = |size, mode| MountKind::Tmpfs { size: Some(size), mode, owner: None };
     Launch {
         generation: GENERATION,
         id,

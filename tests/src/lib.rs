@@ -95,6 +95,7 @@ impl Corral {
             .args(words)
             .env("CORRAL_ROOT", self.root())
             .env("CORRAL_RUN", self.run_root())
+            .env("TZ", "UTC")
             .current_dir(self.dir.path())
             .stdin(Stdio::null());
         command

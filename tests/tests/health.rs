@@ -47,6 +47,23 @@ fn a_container_becomes_healthy_and_unhealthy_and_healthy_again() {
     let told: Vec<&str> = events.lines().filter_map(|line| line.split("health_status: ").nth(1)).collect();
     let words: Vec<&str> = told.iter().filter_map(|line| line.split(' ').next()).collect();
     assert_eq!(words, ["unhealthy", "healthy", "unhealthy"], "{events}");
+    for (filter, count) in
+        [("health_status", 3), ("health_status: healthy", 1), ("health_status: unhealthy", 2)]
+    {
+        let filter = format!("event={filter}");
+        let told = corral.ok(&[
+            "events",
+            "--since",
+            "1h",
+            "--until",
+            "0s",
+            "-f",
+            &filter,
+            "--format",
+            "{{.Action}}",
+        ]);
+        assert_eq!(told.lines().count(), count, "{filter}: {told}");
+    }
     corral.ok(&["rm", "-f", "web"]);
 }
 

@@ -90,3 +90,33 @@ fn import_takes_instructions_and_run_obeys_them() {
     assert!(history.starts_with("IMAGE"), "{history}");
     assert_eq!(corral.inspect("made")["Config"]["Env"][0], "A=b");
 }
+
+/// An error names what was typed, and a reader that goes away is none.
+#[test]
+fn where_an_archive_cannot_go_is_named() {
+    let corral = Corral::new();
+    corral.ok(&["create", "--name", "made", "busybox", "true"]);
+    std::fs::create_dir(corral.dir().join("taken")).expect("a directory");
+    for words in [["save", "busybox"], ["export", "made"]] {
+        for (path, part) in [
+            ("/nowhere/x.tar", "cannot write /nowhere/x.tar: No such file or directory"),
+            ("taken", "taken: is a directory"),
+        ] {
+            let said = corral.say(&[words[0], "-o", path, words[1]]);
+            assert!(
+                said.code == 1 && said.err.contains(part) && !said.err.contains(".part"),
+                "{words:?}: {said:?}"
+            );
+        }
+        let mut child = corral
+            .command(&words)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .expect("corral runs");
+        drop(child.stdout.take());
+        let said = corral_tests::Said::from(child.wait_with_output().expect("corral ends"));
+        assert_eq!((said.code, said.err.as_str()), (141, ""), "{words:?}");
+    }
+    assert_eq!(std::fs::read_dir(corral.dir().join("taken")).expect("read").count(), 0);
+}

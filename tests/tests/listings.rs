@@ -62,6 +62,7 @@ fn containers_are_filtered() {
         ("health=none", "later once web"),
         ("is-task=true", ""),
         ("is-task=false", "later once web"),
+        ("isolation=default", "later once web"),
     ] {
         assert_eq!(names(&corral, &["-a", "--filter", filter]), expect, "{filter}");
     }
@@ -91,6 +92,69 @@ fn containers_are_filtered() {
         let said = corral.say(&["ps", "-f", filter]);
         assert!(said.code != 0 && said.err.contains(part) && said.out.is_empty(), "{filter}: {said:?}");
     }
+}
+
+#[test]
+fn a_template_is_judged_without_a_row() {
+    let corral = Corral::empty();
+    let said = corral.say(&["ps", "--format", "{{.Nope}}"]);
+    assert_eq!((said.code, said.out.as_str()), (1, ""));
+    assert!(said.err.contains("can't evaluate field Nope in type *formatter.ContainerContext"), "{said:?}");
+    // What is wrong only with a value is not known yet.
+    assert_eq!(corral.ok(&["ps", "--format", "{{slice .ID 0 3}}{{.Label \"x\"}}"]), "");
+}
+
+#[test]
+fn use_is_shown_by_a_template() {
+    let corral = world();
+    let told = corral.ok(&["stats", "--no-stream", "--format", "{{.Name}} {{.Container}}|{{.PIDs}}", "web"]);
+    assert_eq!(told, "web web|1\n");
+    let told = corral.ok(&["stats", "--no-stream", "--format", "table {{.Name}}\\t{{.CPUPerc}}"]);
+    assert!(told.starts_with("NAME      CPU %\nweb       ") && told.ends_with("%\n"), "{told}");
+    let line = corral.ok(&["stats", "--no-stream", "-a", "--format", "json"]);
+    assert_eq!(line.lines().count(), 3, "{line}");
+    assert!(corral.ok(&["stats", "--no-stream"]).starts_with("CONTAINER ID   NAME      CPU %"), "a table");
+    let said = corral.say(&["stats", "--no-stream", "--format", "{{.Nope}}"]);
+    assert!(said.code == 1 && said.err.contains("can't evaluate field Nope"), "{said:?}");
+    assert_eq!(corral.say(&["stats", "--no-stream", "--format", "{{"]).code, 1);
+}
+
+#[test]
+fn help_is_written_as_dockers() {
+    let corral = Corral::empty();
+    for (verb, about, usage, aliases) in [
+        (
+            &["run"][..],
+            "Create and run a new container from",
+            "run [OPTIONS] IMAGE|DIR [COMMAND] [ARG...]",
+            "corral container run, corral run",
+        ),
+        (
+            &["stop"],
+            "Stop one or more running",
+            "stop [OPTIONS] CONTAINER [CONTAINER...]",
+            "corral container stop, corral stop",
+        ),
+        (
+            &["rmi"],
+            "Remove one or more images",
+            "rmi [OPTIONS] IMAGE [IMAGE...]",
+            "corral image rm, corral image remove, corral rmi",
+        ),
+        (
+            &["volume", "rm"],
+            "Remove one or more volumes",
+            "volume rm [OPTIONS] VOLUME [VOLUME...]",
+            "corral volume rm, corral volume remove",
+        ),
+        (&["wait"], "Block until", "wait CONTAINER [CONTAINER...]", "corral container wait, corral wait"),
+    ] {
+        let help = corral.ok(&[verb, &["--help"]].concat());
+        assert!(help.starts_with(about), "{help}");
+        assert!(help.contains(&format!("\nUsage: corral {usage}\n")), "{help}");
+        assert!(help.contains(&format!("\nAliases:\n  {aliases}\n")), "{help}");
+    }
+    assert!(!corral.ok(&["version", "--help"]).contains("Aliases"));
 }
 
 #[test]
@@ -212,6 +276,18 @@ fn pruning_asks_first_and_takes_what_is_not_in_use() {
     assert_eq!(corral.ok(&["volume", "ls", "-q"]), "data\n");
 
     assert_eq!(corral.ok(&["image", "prune", "-af"]), "Total reclaimed space: 0B\n", "it is in use");
+    corral.ok(&["tag", "busybox", "spare"]);
+    corral.ok(&["rmi", "busybox"]);
+    assert_eq!(
+        corral.ok(&["image", "prune", "-f", "--filter", "dangling=true"]),
+        "Total reclaimed space: 0B\n"
+    );
+    assert_eq!(
+        corral.ok(&["image", "prune", "-f", "--filter", "dangling=false"]),
+        "Total reclaimed space: 0B\n"
+    );
+    corral.ok(&["tag", "spare", "busybox"]);
+    corral.ok(&["rmi", "spare"]);
     corral.ok(&["rm", "-f", "web", "later"]);
     let said = corral.say(&["system", "prune", "--volumes", "--filter", "until=1h", "-f"]);
     assert!(said.code == 1 && said.err.contains("not supported with \"--volumes\""), "{said:?}");
@@ -270,6 +346,9 @@ fn the_installation_is_told() {
     let told = corral.ok(&["system", "info", "-f", format]);
     assert_eq!(told, format!("1 linux {} 3\n", corral.root().display()));
     let version = corral.ok(&["version", "--format", "{{.Client.Version}} {{.Server.Os}}"]);
+    let keys = "{{.Client.APIVersion}}{{.Client.GoVersion}}{{.Client.GitCommit}}{{.Client.BuildTime}}{{.Client.Context}} \
+                {{.Server.APIVersion}} {{.Server.MinAPIVersion}}{{.Server.GitCommit}}{{.Server.GoVersion}} {{.Server.Experimental}}";
+    assert_eq!(corral.ok(&["version", "--format", keys]), "1.50 1.50 1.50 false\n");
     assert!(version.ends_with(" linux\n") && version.starts_with(|c: char| c.is_ascii_digit()), "{version}");
     assert!(corral.ok(&["version"]).starts_with("Client:\n Version:           "));
     for words in [["version", "-f", "{{.Client"], ["info", "-f", "{{nope}}"], ["inspect", "-f", "{{end}}"]] {

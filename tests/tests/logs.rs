@@ -244,3 +244,27 @@ fn local_rotates_by_the_options_too() {
     assert_eq!(names, ["1", "current"]);
     assert!(corral.ok(&["logs", "web"]).ends_with("999\n1000\n"));
 }
+
+#[test]
+fn moments_and_counts_are_dockers() {
+    let corral = Corral::new();
+    corral.ok(&["run", "--name", "told", "busybox", "sh", "-c", "echo one; echo two"]);
+    let today = corral.ok(&["logs", "-t", "told"]).get(..13).expect("an hour").to_owned();
+    let logs = |words: &[&str]| corral.ok(&[&["logs"], words, &["told"]].concat());
+    for words in [
+        &["--tail", "-1"][..],
+        &["--tail=-7"],
+        &["-n", "-1"],
+        &["--tail", "all"],
+        &["--since", &today],
+        &["--since", "1.5h"],
+        &["--since", "1d"],
+        &["--until", "10us"],
+    ] {
+        assert_eq!(logs(words), "one\ntwo\n", "{words:?}");
+    }
+    assert_eq!(logs(&["--tail", "1"]), "two\n");
+    assert_eq!(logs(&["--until", &today]), "");
+    assert_eq!(logs(&["--until", "0.5h"]), "");
+    assert_eq!(corral.say(&["logs", "--tail", "some", "told"]).code, 1);
+}

@@ -1,5 +1,7 @@
 //! Listings: rows through a template, as Docker's client prints them.
 
+use std::collections::BTreeMap;
+
 use rustix::termios::isatty;
 
 use crate::Failure;
@@ -49,6 +51,26 @@ impl Listing {
 }
 
 impl Format {
+    /// Whether the template asks for a cell that these rows lack, which where there is none is found out so.
+    ///
+    /// # Errors
+    /// It does.
+    pub(crate) fn check(&self, kind: &'static str, listing: &Listing) -> Result<(), Failure> {
+        let cells = listing.heads.iter().map(|(name, _)| (*name, Value::from(""))).collect();
+        match self.template.execute(&Value::row(kind, cells, BTreeMap::new())) {
+            // Other errors are about the values.
+            Err(error) if error.contains("can't evaluate field") => {
+                Err(Failure::new(format!("failed to execute template: {error}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether columns with heads are printed.
+    pub(crate) const fn is_table(&self) -> bool {
+        self.heads.is_some()
+    }
+
     /// Whether this cell is printed: what is dear to find out is asked for only then.
     pub(crate) fn mentions(&self, cell: &str) -> bool {
         self.template.mentions(cell)

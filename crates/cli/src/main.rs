@@ -21,6 +21,7 @@ mod unsupported;
 mod verb;
 mod weaker;
 mod words;
+mod zone;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

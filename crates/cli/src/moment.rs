@@ -2,8 +2,13 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::Failure;
-use crate::output::parse_rfc3339;
+use corral_spec::duration_ns;
+
+use crate::output::days_from_civil;
+use crate::{Failure, zone};
+
+const SECOND: u64 = 1_000_000_000;
+const DAY: f64 = 86_400.0 * SECOND as f64;
 
 /// Nanoseconds since the epoch.
 pub(crate) fn now_ns() -> u64 {
@@ -12,69 +17,100 @@ pub(crate) fn now_ns() -> u64 {
 
 /// An RFC 3339 moment or its beginning, seconds since the epoch, or a span before now, in nanoseconds since the epoch.
 pub(crate) fn moment(text: &str) -> Result<u64, Failure> {
-    const SECOND: u64 = 1_000_000_000;
-    if let Some(ns) = date(text) {
-        return Ok(ns);
+    if let Some(span) = span(text) {
+        return Ok(now_ns().saturating_sub(span));
     }
-    if let Some(ns) = seconds(text) {
-        return Ok(ns);
-    }
-    let fail = || {
+    date(text).or_else(|| seconds(text)).ok_or_else(|| {
         Failure::new(format!(
             "invalid time {text:?}: expected RFC 3339, seconds since 1970, or a span such as 42m"
         ))
-    };
-    let mut span = 0u64;
-    let mut rest = text;
-    if rest.is_empty() {
-        return Err(fail());
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).filter(|at| *at > 0).ok_or_else(fail)?;
-        let count: u64 = rest[..digits].parse().map_err(|_| fail())?;
-        let unit_len = rest[digits..].find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len() - digits);
-        let unit = match &rest[digits..digits + unit_len] {
-            "ms" => SECOND / 1000,
-            "s" => SECOND,
-            "m" => 60 * SECOND,
-            "h" => 3600 * SECOND,
-            "d" => 86_400 * SECOND,
-            _ => return Err(fail()),
-        };
-        span = count.checked_mul(unit).and_then(|part| span.checked_add(part)).ok_or_else(fail)?;
-        rest = &rest[digits + unit_len..];
-    }
-    Ok(now_ns().saturating_sub(span))
+    })
 }
 
-/// A date, a time without a zone (UTC here), or all of RFC 3339.
+/// A span as Go writes it, with days before it, which Go does not know.
+fn span(text: &str) -> Option<u64> {
+    let Some((days, rest)) = text.split_once('d') else { return duration_ns(text) };
+    let plain = days.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let days: f64 = days.parse().ok().filter(|_| plain)?;
+    let rest = if rest.is_empty() { 0 } else { duration_ns(rest)? };
+    // What is too long is cut to the longest.
+    Some(((days * DAY) as u64).saturating_add(rest))
+}
+
+/// A date and as much of a time as there is, in the zone that it names, else in the local one
+/// (moby/api/types/time/timestamp.go).
 fn date(text: &str) -> Option<u64> {
-    let whole = match text.len() {
-        10 => format!("{text}T00:00:00Z"),
-        16 if text.as_bytes()[10] == b'T' => format!("{text}:00Z"),
-        _ if text.ends_with(|c: char| c.is_ascii_digit()) && !text.get(11..)?.contains(['+', '-']) => {
-            format!("{text}Z")
+    let zoned = text.contains(['z', 'Z', '+']) || text.matches('-').count() == 3;
+    let (text, offset) = match text.strip_suffix(['z', 'Z']) {
+        _ if !zoned => (text, None),
+        Some(text) => (text, Some(0)),
+        None => {
+            let (text, zone) = text.split_at_checked(text.len().checked_sub(6)?)?;
+            (text, Some(offset(zone)?))
         }
-        _ => text.to_owned(),
     };
-    let seconds = parse_rfc3339(&whole)?;
-    let digits: String = match whole.get(19..)?.strip_prefix('.') {
-        Some(fraction) => fraction.chars().take_while(char::is_ascii_digit).take(9).collect(),
-        None => String::new(),
+    let (day, time) = text.split_once('T').map_or((text, None), |(day, time)| (day, Some(time)));
+    let (seconds, fraction) = time.map_or(Some((0, 0)), clock)?;
+    let local = civil_days(day)? * 86_400 + seconds;
+    let unix = offset.map_or_else(|| zone::unix(local), |offset| local - offset);
+    u64::try_from(unix).ok()?.checked_mul(SECOND)?.checked_add(fraction)
+}
+
+/// Seconds of `+02:00`.
+fn offset(text: &str) -> Option<i64> {
+    let (hours, minutes) = text.get(1..)?.split_once(':')?;
+    let seconds = number(hours, 2, 0..=23)? * 3600 + number(minutes, 2, 0..=59)? * 60;
+    match text.as_bytes()[0] {
+        b'+' => Some(seconds),
+        b'-' => Some(-seconds),
+        _ => None,
+    }
+}
+
+/// Days since 1970-01-01 of `2026-11-25`.
+fn civil_days(text: &str) -> Option<i64> {
+    let mut parts = text.split('-');
+    let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
+    let (year, month) = (number(year, 4, 0..=9999)?, number(month, 2, 1..=12)?);
+    let first = days_from_civil(year, month, 1);
+    let next =
+        if month == 12 { days_from_civil(year + 1, 1, 1) } else { days_from_civil(year, month + 1, 1) };
+    let day = number(day, 2, 1..=next - first)?;
+    parts.next().is_none().then_some(first + day - 1)
+}
+
+/// Seconds of the day, and nanoseconds, of `07`, `07:30`, `07:30:15` or `07:30:15.25`.
+fn clock(text: &str) -> Option<(i64, u64)> {
+    let (text, fraction) = match text.split_once('.') {
+        Some((text, digits)) if text.len() == 8 => (text, nanoseconds(digits)?),
+        Some(_) => return None,
+        None => (text, 0),
     };
-    let fraction: u64 = format!("{digits:0<9}").parse().ok()?;
-    seconds.checked_mul(1_000_000_000)?.checked_add(fraction)
+    let mut parts = text.split(':');
+    let hour = number(parts.next()?, 2, 0..=23)?;
+    let minute = parts.next().map_or(Some(0), |part| number(part, 2, 0..=59))?;
+    let second = parts.next().map_or(Some(0), |part| number(part, 2, 0..=59))?;
+    parts.next().is_none().then_some((hour * 3600 + minute * 60 + second, fraction))
+}
+
+fn number(text: &str, digits: usize, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
+    let plain = text.len() == digits && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|number| plain && range.contains(number))
+}
+
+/// Of the digits behind a point: at most nine.
+fn nanoseconds(digits: &str) -> Option<u64> {
+    let plain = digits.len() <= 9 && digits.bytes().all(|byte| byte.is_ascii_digit());
+    format!("{digits:0<9}").parse().ok().filter(|_| plain)
 }
 
 /// `1795303325.000000007`, without what a floating-point number would lose.
 fn seconds(text: &str) -> Option<u64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.is_empty() || !digits(whole) || !digits(fraction) || fraction.len() > 9 {
+    if whole.is_empty() || !whole.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
-    let fraction: u64 = format!("{fraction:0<9}").parse().ok()?;
-    whole.parse::<u64>().ok()?.checked_mul(1_000_000_000)?.checked_add(fraction)
+    whole.parse::<u64>().ok()?.checked_mul(SECOND)?.checked_add(nanoseconds(fraction)?)
 }
 
 #[cfg(test)]
@@ -87,19 +123,64 @@ mod tests {
             ("1970-01-01T00:00:01Z", 1_000_000_000),
             ("1970-01-01T00:00:01.5Z", 1_500_000_000),
             ("1970-01-01T02:00:00.000000007+02:00", 7),
-            ("1970-01-02", 86_400_000_000_000),
-            ("1970-01-01T00:01", 60_000_000_000),
-            ("1970-01-01T00:00:02", 2_000_000_000),
+            ("1969-12-31T19:00-05:00", 0),
+            ("1970-01-02Z", 86_400_000_000_000),
+            ("1970-01-01T07Z", 25_200_000_000_000),
+            ("1970-01-01T01+01:00", 0),
             ("0", 0),
             ("1795303325.000000007", 1_795_303_325_000_000_007),
             ("1795303325.5", 1_795_303_325_500_000_000),
         ] {
             assert_eq!(moment(text).ok(), Some(ns), "{text}");
         }
-        let hour = moment("1h").map(|then| now_ns() - then).expect("a span");
-        assert!((3_600_000_000_000..3_601_000_000_000).contains(&hour), "{hour}");
-        for bad in ["", "x", "1x", "1h-", "-5", "1970-13", "99999999999999999999", "1.0000000000"] {
+        // Without a zone they are local, wherever this test runs.
+        let local = |text: &str| moment(text).expect(text) / SECOND;
+        let noon = zone::unix(1_795_305_600) as u64;
+        assert_eq!(local("2026-11-22T00"), noon);
+        assert_eq!(local("2026-11-22T00:01"), noon + 60);
+        assert_eq!(local("2026-11-22T00:00:02.5"), noon + 2);
+        assert_eq!(local("2026-11-22"), noon);
+        for bad in [
+            "",
+            "x",
+            "1x",
+            "1h-",
+            "-5",
+            "1970-13",
+            "99999999999999999999",
+            "1.0000000000",
+            "2026-02-29Z",
+            "2026-11-25T7Z",
+            "2026-11-25T24Z",
+            "2026-11-25T00:00.5Z",
+            "2026-11-25T00:00:00+2",
+            "d",
+            "1d1",
+            "2026-11-25T",
+            "2026-11-25T00:00:00:00Z",
+            "2026-1-1",
+            "20é6-11-25T00:00Z",
+        ] {
             assert!(moment(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn spans_are_gos_and_days() {
+        const HOUR: u64 = 3600 * SECOND;
+        for (text, ns) in [
+            ("1h", Some(HOUR)),
+            ("1.5h", Some(HOUR * 3 / 2)),
+            ("0.5h", Some(HOUR / 2)),
+            ("10us", Some(10_000)),
+            ("1m30s", Some(90 * SECOND)),
+            ("1d", Some(24 * HOUR)),
+            ("1.5d2h", Some(38 * HOUR)),
+            ("1", None),
+            ("infd", None),
+            ("-1d", None),
+        ] {
+            assert_eq!(span(text), ns, "{text}");
         }
     }
 }

@@ -3,7 +3,9 @@
 use std::io::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::Failure;
+use crate::{Failure, zone};
+
+const SECOND: u64 = 1_000_000_000;
 
 /// How a report that is no listing is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,10 +185,30 @@ pub(crate) fn rfc3339(ns: u64) -> String {
     )
 }
 
-/// `2026-11-21 23:22:05 +0000 UTC`: the moment of a listing, to the second.
+/// `2026-11-21 18:22:05 -0500 EST`: the moment of a listing, to the second, in the local zone.
 pub(crate) fn moment(ns: u64) -> String {
-    let text = rfc3339(ns - ns % 1_000_000_000);
-    format!("{} {} +0000 UTC", &text[..10], &text[11..19])
+    let (offset, name) = zone::at((ns / SECOND) as i64);
+    let text = rfc3339(shifted(ns - ns % SECOND, offset));
+    format!("{} {} {} {name}", &text[..10], &text[11..19], difference(offset, ""))
+}
+
+/// `2026-11-21T18:22:05-05:00`: RFC 3339 in the local zone, as [`rfc3339`] or [`rfc3339_fixed`] writes the rest.
+pub(crate) fn local(ns: u64, write: fn(u64) -> String) -> String {
+    let (offset, _) = zone::at((ns / SECOND) as i64);
+    let text = write(shifted(ns, offset));
+    // Go writes a zone that does not differ from UTC as UTC.
+    if offset == 0 { text } else { format!("{}{}", text.trim_end_matches('Z'), difference(offset, ":")) }
+}
+
+/// What local clocks show, as if it were UTC.
+fn shifted(ns: u64, offset: i32) -> u64 {
+    ns.saturating_add_signed(i64::from(offset) * SECOND as i64)
+}
+
+/// `-05:00`.
+fn difference(offset: i32, colon: &str) -> String {
+    let (sign, minutes) = (if offset < 0 { '-' } else { '+' }, offset.unsigned_abs() / 60);
+    format!("{sign}{:02}{colon}{:02}", minutes / 60, minutes % 60)
 }
 
 /// The same with all nine digits, as Docker prints the times of events and log lines.
@@ -229,7 +251,7 @@ fn civil(days: i64) -> (i64, i64, i64) {
     (year + era * 400 + i64::from(month <= 2), month, day)
 }
 
-fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+pub(crate) fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
     let of_era = year.rem_euclid(400);
@@ -281,6 +303,16 @@ mod tests {
         for bad in ["", "1970", "1970-01-01T00:00:00", "1970-01-01T00:00:00+", "x970-01-01T00:00:00Z"] {
             assert_eq!(parse_rfc3339(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn zones_are_written() {
+        for (offset, colon, text) in
+            [(0, ":", "+00:00"), (-18_000, "", "-0500"), (20_700, ":", "+05:45"), (-12_600, ":", "-03:30")]
+        {
+            assert_eq!(difference(offset, colon), text);
+        }
+        assert_eq!(rfc3339(shifted(1_795_303_325 * SECOND, -18_000)), "2026-11-21T18:22:05Z");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::failure::Failure;
 use crate::filter::{Filter, Filters};
 use crate::listing::to_terminal;
 use crate::moment::{moment, now_ns};
-use crate::output::rfc3339_fixed;
+use crate::output::{local, rfc3339_fixed};
 use crate::template::{Template, Value};
 
 #[derive(Debug, clap::Args)]
@@ -69,7 +69,7 @@ impl Shape {
 
     fn print(&self, record: &Record) -> Result<String, Failure> {
         match self {
-            Self::Text => Ok(text(record)),
+            Self::Text => Ok(text(record, &local(record.time_ns, rfc3339_fixed))),
             Self::Json => Ok(message(record)),
             Self::Template(template) => template.execute(&document(record)).map_err(Failure::new),
         }
@@ -128,9 +128,8 @@ fn broken(written: std::io::Result<()>) -> Result<bool, Failure> {
 
 /// `TIME TYPE ACTION ID (name=value, …)`, as Docker's client prints an event. What an image or a command line chose is
 /// printed without control characters, which could forge a line or speak to the terminal.
-pub(super) fn text(record: &Record) -> String {
-    let mut text =
-        format!("{} {} {} {}", rfc3339_fixed(record.time_ns), record.kind, record.action, record.id);
+pub(super) fn text(record: &Record, time: &str) -> String {
+    let mut text = format!("{time} {} {} {}", record.kind, record.action, record.id);
     if !record.attributes.is_empty() {
         let pairs = record.attributes.iter().map(|(name, value)| format!("{name}={value}"));
         text.push_str(&format!(" ({})", pairs.collect::<Vec<_>>().join(", ")));
@@ -263,7 +262,7 @@ mod tests {
     fn events_look_as_dockers() {
         let start = record("container", "start", &[("name", "web"), ("image", "alpine")]);
         assert_eq!(
-            text(&start),
+            text(&start, &rfc3339_fixed(start.time_ns)),
             "2026-11-21T23:22:05.000000007Z container start 0fdb48 (image=alpine, name=web)"
         );
         assert_eq!(
@@ -271,7 +270,8 @@ mod tests {
             r#"{"status":"start","id":"0fdb48","from":"alpine","Type":"container","Action":"start","Actor":{"ID":"0fdb48","Attributes":{"image":"alpine","name":"web"}},"scope":"local","time":1795303325,"timeNano":1795303325000000007}"#
         );
         let hostile = record("volume", "create", &[("l", "a\n2026 container die \u{1b}]52;c;x\u{7}")]);
-        assert!(!text(&hostile).contains(char::is_control), "{}", text(&hostile));
+        let text = text(&hostile, "now");
+        assert!(!text.contains(char::is_control), "{text}");
     }
 
     #[test]

@@ -232,7 +232,7 @@ pub(super) fn history(globals: &Globals, words: Words) -> Result<u8, Failure> {
             let id = |id: &Digest| if flags.no_trunc { id.to_string() } else { id.short() };
             let id = if at == 0 { id(&image.id) } else { "<missing>".to_owned() };
             let made = created_ns(step.created.as_deref());
-            let at = made.map_or_else(String::new, output::rfc3339);
+            let at = made.map_or_else(String::new, |ns| output::local(ns, output::rfc3339));
             // Nothing was built before 2000: such a moment stands for none.
             let since = match made {
                 _ if !flags.human => at.clone(),

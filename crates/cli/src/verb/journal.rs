@@ -7,6 +7,7 @@ use super::events::{copy, text};
 use crate::app::Globals;
 use crate::failure::{ENGINE, Failure};
 use crate::moment::moment;
+use crate::output::rfc3339_fixed;
 use crate::{Words, output};
 
 #[derive(Debug, clap::Args)]
@@ -58,7 +59,8 @@ fn show(globals: &Globals, flags: &Flags) -> Result<u8, Failure> {
         follow: flags.follow,
     };
     let reader = globals.engine()?.journal().read(options).map_err(Failure::new)?;
-    let print: fn(&Record) -> String = if flags.format == "json" { object } else { text };
+    let told = |record: &Record| text(record, &rfc3339_fixed(record.time_ns));
+    let print: fn(&Record) -> String = if flags.format == "json" { object } else { told };
     copy(reader, |record| Ok(Some(print(record))))
 }
 

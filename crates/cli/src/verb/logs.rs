@@ -28,7 +28,7 @@ struct Flags {
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
     /// Number of lines to show from the end of the logs
-    #[arg(short = 'n', long, value_name = "N", default_value = "all")]
+    #[arg(short = 'n', long, value_name = "N", default_value = "all", allow_hyphen_values = true)]
     tail: String,
     /// Container
     container: String,

@@ -105,6 +105,26 @@ pub(super) fn about(verb: &str) -> Option<&'static str> {
     }
 }
 
+/// All names of a verb, as Docker's help lists them.
+pub(super) fn aliases(verb: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for group in GROUPS {
+        let own = |name: &&str| format!("corral {} {name}", group.name);
+        names.extend(group.verbs.iter().filter(|known| **known == verb).map(own));
+        let same = |command: &&Command| match command.what {
+            What::Verb(known) => known == verb,
+            What::Own(..) => verb
+                .split_once(' ')
+                .is_some_and(|(of, name)| of == group.name && command.names.contains(&name)),
+        };
+        names.extend(group.commands.iter().filter(same).flat_map(|command| command.names).map(own));
+    }
+    if !verb.contains(' ') {
+        names.push(format!("corral {verb}"));
+    }
+    names
+}
+
 /// Runs a management command; none if there is none of this name.
 pub(super) fn act(globals: &Globals, name: &str, words: &Words) -> Option<Result<u8, Failure>> {
     let group = GROUPS.iter().find(|group| group.name == name)?;

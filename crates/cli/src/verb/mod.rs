@@ -31,6 +31,7 @@ mod system;
 mod top;
 mod transfer;
 mod update;
+mod usage;
 mod volume;
 mod volume_list;
 
@@ -227,7 +228,7 @@ fn parse_until<T: Args + FromArgMatches>(
     verb: &'static str,
     words: &Words,
 ) -> Result<Option<T>, Failure> {
-    let command = T::augment_args(command(verb));
+    let command = built::<T>(verb, words);
     match rewrite(&command, words, end) {
         _ if let Some(answer) = describe::asked(words) => answer(command).map(|()| None),
         Ok(words) => matches(verb, command, words),
@@ -243,6 +244,15 @@ fn matches<T: FromArgMatches>(
 ) -> Result<Option<T>, Failure> {
     let parsed = command.try_get_matches_from_mut(words).and_then(|found| T::from_arg_matches(&found));
     parsed.map(Some).or_else(|error| answer(verb, &command, &error).map(|()| None))
+}
+
+/// A verb's definition, with the head of its help where that is asked for. Its flags' type has a comment of its own,
+/// which is not about the verb.
+fn built<T: Args>(verb: &'static str, words: &Words) -> clap::Command {
+    let command = command(verb);
+    let about = command.get_about().cloned().unwrap_or_default();
+    let command = T::augment_args(command).about(about);
+    if words.iter().any(|word| word == "--help") { usage::headed(command, verb) } else { command }
 }
 
 fn command(verb: &'static str) -> clap::Command {

@@ -4,11 +4,12 @@ use std::time::{Duration, Instant};
 
 use corral_engine::{Engine, Sample, View};
 use corral_spec::ContainerId;
-use serde::Serialize;
 
 use crate::app::Globals;
 use crate::failure::Failure;
-use crate::output::{Format, print, table};
+use crate::listing::Listing;
+use crate::output::print;
+use crate::template::Value;
 use crate::{Words, output};
 
 /// Between two looks: a percentage of processor time is over this long.
@@ -21,9 +22,9 @@ struct Flags {
     /// Show all containers (default shows just running)
     #[arg(short, long)]
     all: bool,
-    /// Format output: table or json
-    #[arg(long, default_value = "table")]
-    format: Format,
+    /// Format output: table, 'table TEMPLATE', json, or a Go template
+    #[arg(long, default_value = "", hide_default_value = true)]
+    format: String,
     /// Disable streaming stats and only pull the first result
     #[arg(long)]
     no_stream: bool,
@@ -34,25 +35,53 @@ struct Flags {
     containers: Vec<String>,
 }
 
-/// One line, under the names that Docker's templates use.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "PascalCase")]
+/// One line.
+#[derive(Debug, PartialEq, Eq)]
 struct Row {
-    #[serde(rename = "BlockIO")]
     block_io: String,
-    #[serde(rename = "CPUPerc")]
     cpu_perc: String,
     container: String,
-    #[serde(rename = "ID")]
     id: String,
     mem_perc: String,
     mem_usage: String,
     name: String,
-    #[serde(rename = "NetIO")]
     net_io: String,
-    #[serde(rename = "PIDs")]
     pids: String,
 }
+
+impl Row {
+    /// Under the names that Docker's templates use.
+    fn cells(self) -> Value {
+        let cells = vec![
+            ("BlockIO", self.block_io.into()),
+            ("CPUPerc", self.cpu_perc.into()),
+            ("Container", self.container.into()),
+            ("ID", self.id.into()),
+            ("MemPerc", self.mem_perc.into()),
+            ("MemUsage", self.mem_usage.into()),
+            ("Name", self.name.into()),
+            ("NetIO", self.net_io.into()),
+            ("PIDs", self.pids.into()),
+        ];
+        Value::row("*container.statsContext", cells, BTreeMap::new())
+    }
+}
+
+const LISTING: Listing = Listing {
+    heads: &[
+        ("Container", "CONTAINER"),
+        ("ID", "CONTAINER ID"),
+        ("Name", "NAME"),
+        ("CPUPerc", "CPU %"),
+        ("MemUsage", "MEM USAGE / LIMIT"),
+        ("MemPerc", "MEM %"),
+        ("NetIO", "NET I/O"),
+        ("BlockIO", "BLOCK I/O"),
+        ("PIDs", "PIDS"),
+    ],
+    table: "{{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}",
+    raw: "",
+};
 
 /// What a percentage needs of the look before.
 #[derive(Clone, Copy)]
@@ -64,17 +93,15 @@ struct Before {
 /// `corral stats`.
 pub(super) fn stats(globals: &Globals, words: Words) -> Result<u8, Failure> {
     let Some(flags) = super::parse::<Flags>("stats", words)? else { return Ok(0) };
+    let format = LISTING.format(&flags.format)?;
     let engine = globals.engine()?;
     let mut before = BTreeMap::new();
     look(&engine, &flags, &mut before)?;
-    let clear = flags.format == Format::Table && !flags.no_stream && std::io::stdout().is_terminal();
+    let clear = format.is_table() && !flags.no_stream && std::io::stdout().is_terminal();
     loop {
         std::thread::sleep(INTERVAL);
         let rows = look(&engine, &flags, &mut before)?;
-        let mut text = match flags.format {
-            Format::Json => lines(&rows)?,
-            Format::Table => shown(&rows),
-        };
+        let mut text = format.rows(&rows.into_iter().map(Row::cells).collect::<Vec<_>>())?;
         if clear {
             // Home, each line to its end, and what the look before left below.
             text = format!("\x1b[H{}\x1b[J", text.replace('\n', "\x1b[K\n"));
@@ -172,35 +199,6 @@ fn binary_size(bytes: u64) -> String {
     format!("{text}{unit}")
 }
 
-fn shown(rows: &[Row]) -> String {
-    let head =
-        ["CONTAINER ID", "NAME", "CPU %", "MEM USAGE / LIMIT", "MEM %", "NET I/O", "BLOCK I/O", "PIDS"];
-    let cells = |row: &Row| {
-        [
-            &row.id,
-            &row.name,
-            &row.cpu_perc,
-            &row.mem_usage,
-            &row.mem_perc,
-            &row.net_io,
-            &row.block_io,
-            &row.pids,
-        ]
-        .map(Clone::clone)
-        .to_vec()
-    };
-    table(&head, &rows.iter().map(cells).collect::<Vec<_>>())
-}
-
-fn lines(rows: &[Row]) -> Result<String, Failure> {
-    let mut text = String::new();
-    for row in rows {
-        text.push_str(&serde_json::to_string(row).map_err(Failure::new)?);
-        text.push('\n');
-    }
-    Ok(text)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,9 +224,9 @@ mod tests {
         assert_eq!((stopped.cpu_perc.as_str(), stopped.mem_usage.as_str()), ("--", "-- / --"));
         let usage = corral_runtime::Usage { memory: Some(1 << 20), tasks: Some(3), ..Default::default() };
         let some = row(Some(Sample { usage, memory_limit: Some(4 << 20), network: None }), None);
-        let text = serde_json::to_string(&some).expect("JSON");
+        let json = LISTING.format("json").and_then(|format| format.rows(&[some.cells()])).expect("JSON");
         assert_eq!(
-            text,
+            json.trim_end(),
             r#"{"BlockIO":"--","CPUPerc":"--","Container":"web","ID":"0123","MemPerc":"25.00%","MemUsage":"1MiB / 4MiB","Name":"web","NetIO":"--","PIDs":"3"}"#
         );
         let at = Instant::now();

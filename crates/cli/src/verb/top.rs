@@ -245,10 +245,10 @@ fn elapsed(seconds: f64) -> String {
     clock(seconds as u64, false)
 }
 
-/// The hour of a start within the last day, else the date, in UTC.
+/// The hour of a start within the last day, else the date, in the local zone.
 fn start(host: &Host, entry: &ProcessEntry) -> String {
     let started = (host.now - age(host, entry)).max(0.0) as u64;
-    let moment = output::rfc3339(started * 1_000_000_000);
+    let moment = output::local(started * 1_000_000_000, output::rfc3339);
     if age(host, entry) < 86_400.0 { moment[11..16].to_owned() } else { moment[..10].to_owned() }
 }
 

@@ -50,10 +50,32 @@ pub(super) fn to_stdout(
         let reason = format!("cowardly refusing to {verb} to a terminal. Use the -o flag or redirect");
         return Err(Failure::new(reason));
     }
-    let mut out = BufWriter::with_capacity(BUFFER, std::io::stdout().lock());
-    write(&mut out)?;
-    out.flush()?;
-    Ok(0)
+    let mut out = BufWriter::with_capacity(BUFFER, Reader { out: std::io::stdout().lock(), gone: false });
+    let written = write(&mut out).and_then(|()| Ok(out.flush()?));
+    if out.get_ref().gone {
+        // As a signal would end it; what is still in the buffer has nowhere to go.
+        drop(out.into_parts());
+        return Err(Failure::with_code(141, ""));
+    }
+    written.map(|()| 0)
+}
+
+/// Standard output, and whether who read it has gone away (`| head`).
+struct Reader<W> {
+    out: W,
+    gone: bool,
+}
+
+impl<W: Write> Write for Reader<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.out.write(bytes);
+        self.gone |= written.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
+        written
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// Writes an archive to a file. A half one never stands under the name that was asked for. A device or a pipe takes
@@ -65,12 +87,17 @@ pub(super) fn to_file(
     // Where a link leads, the file is to be.
     let found = std::fs::canonicalize(path).ok();
     let path = found.as_deref().unwrap_or(path);
-    if std::fs::metadata(path).is_ok_and(|there| !there.is_file() && !there.is_dir()) {
-        return write_archive(File::options().write(true).open(path), path, write).map(|()| 0);
+    let fail = |error| Failure::new(format!("cannot write {}: {error}", path.display()));
+    match std::fs::metadata(path) {
+        Ok(there) if there.is_dir() => return Err(fail(std::io::ErrorKind::IsADirectory.into())),
+        Ok(there) if !there.is_file() => {
+            return write_archive(File::options().write(true).open(path).map_err(fail)?, write).map(|()| 0);
+        }
+        _ => {}
     }
     let staged = staged(path);
-    let written = write_archive(File::create_new(&staged), &staged, write)
-        .and_then(|()| std::fs::rename(&staged, path).map_err(Failure::from));
+    let written = write_archive(File::create_new(&staged).map_err(fail)?, write)
+        .and_then(|()| std::fs::rename(&staged, path).map_err(fail));
     if written.is_err() {
         drop(std::fs::remove_file(&staged));
     }
@@ -84,11 +111,9 @@ fn staged(path: &Path) -> PathBuf {
 }
 
 fn write_archive(
-    file: std::io::Result<File>,
-    path: &Path,
+    file: File,
     write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let file = file.map_err(|error| Failure::new(format!("cannot write {}: {error}", path.display())))?;
     let mut out = BufWriter::with_capacity(BUFFER, file);
     write(&mut out)?;
     out.flush()?;

@@ -177,10 +177,15 @@ impl Engine {
     }
 
     fn docker(&self, words: &[&str]) -> Said {
+        self.docker_in("UTC", words)
+    }
+
+    /// The client in a time zone.
+    fn docker_in(&self, zone: &str, words: &[&str]) -> Said {
         let mut command = Command::new("docker");
         command.args(words).env("DOCKER_HOST", format!("unix://{}", self.socket.display()));
         // The client's own configuration may hold formats.
-        command.env("DOCKER_CONFIG", "/nonexistent").env("TZ", "UTC").env_remove("DOCKER_CONTEXT");
+        command.env("DOCKER_CONFIG", "/nonexistent").env("TZ", zone).env_remove("DOCKER_CONTEXT");
         Said::from(command.output().expect("docker runs"))
     }
 }
@@ -364,6 +369,49 @@ fn calm(text: &str) -> String {
 }
 
 #[test]
+fn moments_are_local_as_dockers_are() {
+    if lacks_docker("moments_are_local_as_dockers_are") {
+        return;
+    }
+    let corral = world();
+    let engine = Engine::start(&corral, vec![("/containers/json", listed(&corral).to_string())]);
+    let words = ["ps", "-a", "--format", "{{.Names}} {{.CreatedAt}}"];
+    for zone in [
+        "UTC",
+        "",
+        "America/New_York",
+        ":Asia/Kolkata",
+        "America/Sao_Paulo",
+        "EST5EDT",
+        "No/Where",
+        "/etc/passwd",
+    ] {
+        let ours = Said::from(corral.command(&words).env("TZ", zone).output().expect("corral runs"));
+        let theirs = engine.docker_in(zone, &words);
+        assert_eq!((ours.code, ours.out), (theirs.code, theirs.out), "{zone}: {}", theirs.err);
+    }
+    // What is typed without a zone is local, too.
+    let told = |zone: &str, words: &[&str]| {
+        Said::from(corral.command(words).env("TZ", zone).output().expect("corral runs"))
+    };
+    let created =
+        told("America/New_York", &["events", "--since", "1h", "--until", "0s", "-f", "event=create"]).out;
+    if !created.contains("-05:00") && !created.contains("-04:00") {
+        println!("SKIP: docker_client::moments_are_local_as_dockers_are: in part, there is no zone database");
+        return;
+    }
+    let first = created.lines().next().and_then(|line| line.get(..19)).expect("a moment");
+    for (zone, lines) in [("America/New_York", created.lines().count()), ("Pacific/Kiritimati", 0)] {
+        let said = told(zone, &["events", "--since", first, "--until", "0s", "-f", "event=create"]);
+        // Hours behind, the same words are a moment long ago.
+        let expect = if zone == "America/New_York" { lines } else { created.lines().count() };
+        assert_eq!(said.out.lines().count(), expect, "{zone}: {said:?}");
+        let said = told(zone, &["events", "--since", "1h", "--until", first, "-f", "event=create"]);
+        assert_eq!(said.out, "", "{zone}: {said:?}");
+    }
+}
+
+#[test]
 fn documents_are_read_as_docker_reads_them() {
     if lacks_docker("documents_are_read_as_docker_reads_them") {
         return;
@@ -400,6 +448,15 @@ fn documents_are_read_as_docker_reads_them() {
         "{{upper (len .Path)}}",
         "{{eq 1 true}}",
         "{{truncate .Id -3}}",
+        "{{define \"pair\"}}<{{.}}>{{end}}{{range .Args}}{{template \"pair\" .}}{{end}}",
+        "{{block \"path\" .Path}}{{. | upper}}{{end}} {{.HostConfig.ShmSize}} {{.NetworkSettings.IPAddress}}|",
+        "{{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}} {{.State.FinishedAt}} {{.Config.User}}|",
+        "{{.HostConfig.VolumesFrom}} {{.HostConfig.CapAdd}} {{.Config.Volumes}} {{len .HostConfig.CapDrop}} {{json .HostConfig.CapAdd}}",
+        "{{join .HostConfig.GroupAdd \",\"}}|{{range .Config.OnBuild}}x{{else}}none{{end}}|{{.Config.StopSignal}}|{{.Config.StopTimeout}}",
+        "{{if .HostConfig.Links}}x{{end}}{{.Config.Entrypoint}} {{.HostConfig.Tmpfs}} {{.SizeRw}} {{.Config.Healthcheck}}",
+        "{{template \"nope\" .Id}}",
+        "{{define \"x\"}}{{.Nope}}{{end}}{{template \"x\" .}}",
+        "{{define \"x\"}}",
         "{{.Name",
         "{{foo}}",
         "{{end}}",

@@ -80,6 +80,11 @@ impl<'f> Filters<'f> {
             })
     }
 
+    /// Whether labels are asked for at all.
+    pub(crate) fn asks_labels(&self) -> bool {
+        self.0.iter().any(|filter| filter.name == "label" || filter.name == "label!")
+    }
+
     /// Whether all labels asked for are there, with the value if one is named, and none of those excluded
     /// (`label!`).
     pub(crate) fn labels(&self, have: &BTreeMap<String, String>) -> bool {

@@ -17,6 +17,7 @@ mod relay;
 mod run_flags;
 mod setting_flags;
 mod template;
+mod typed;
 mod unsupported;
 mod verb;
 mod weaker;

@@ -40,13 +40,13 @@ pub(crate) struct RunFlags {
     env_file: Vec<PathBuf>,
     /// Bind mount a host path or volume
     #[arg(short, long, value_name = "[SOURCE:]TARGET[:ro]")]
-    volume: Vec<String>,
+    pub(crate) volume: Vec<String>,
     /// Attach a filesystem mount to the container
     #[arg(long, value_name = "type=…,source=…,target=…")]
-    mount: Vec<String>,
+    pub(crate) mount: Vec<String>,
     /// Mount a tmpfs directory
     #[arg(long, value_name = "TARGET[:size=…]")]
-    tmpfs: Vec<String>,
+    pub(crate) tmpfs: Vec<String>,
     /// Give the container a host directory at /workspace, read-only unless `:rw`
     #[arg(long, value_name = "DIR[:rw]")]
     workspace: Option<String>,

@@ -3,7 +3,7 @@
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use corral_spec::record::LogDriver;
 use corral_spec::{ContainerId, ContainerSpec, RestartPolicy, Settings, Weaker, is_host_name};
@@ -228,6 +228,11 @@ impl SettingFlags {
             }
         }
         Ok(streams)
+    }
+
+    /// `--cidfile`.
+    pub(crate) fn cidfile(&self) -> Option<&Path> {
+        self.cidfile.as_deref()
     }
 
     /// Takes the file of `--cidfile`, which must not be there yet.

@@ -16,9 +16,9 @@ const MAX_BYTES: u64 = 1 << 20;
 
 /// How far local time is before UTC at a moment, in seconds, and what that is called.
 pub(crate) fn at(unix: i64) -> (i32, &'static str) {
-    static ZONE: OnceLock<TimeZone> = OnceLock::new();
-    let zone = ZONE.get_or_init(|| of(std::env::var("TZ").ok().as_deref()).unwrap_or_else(TimeZone::utc));
-    in_zone(zone, unix)
+    static ZONE: OnceLock<Option<TimeZone>> = OnceLock::new();
+    let zone = ZONE.get_or_init(|| of(std::env::var("TZ").ok().as_deref()));
+    zone.as_ref().map_or((0, "UTC"), |zone| in_zone(zone, unix))
 }
 
 /// The moment at which local clocks show these seconds since 1970-01-01T00:00:00: of two, or none, Go's choice.

@@ -1,6 +1,7 @@
-use corral_image::{Commit, ContainerConfig, Image};
+use corral_image::{Commit, ContainerConfig};
 use corral_journal::Action;
 use corral_spec::{ContainerId, ContainerSpec, Digest, Entrypoint, ImageRef, UserPart};
+use corral_state::ContainerRecord;
 
 use crate::exec::set;
 use crate::journal::of_container;
@@ -42,7 +43,7 @@ impl Engine {
             self.store().commit(Commit {
                 base: &image.config,
                 layer: layer.diff_id,
-                config: config(&image, &record.spec),
+                config: config(image.config.config.clone(), &record.spec),
                 changes: &request.changes,
                 author: &request.author,
                 message: &request.message,
@@ -62,9 +63,18 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// How a container runs, in the words of an image: its image's way, and what was asked of it. Of an image that is
+    /// gone or damaged nothing is known, which is no reason to hide its containers.
+    pub fn config(&self, record: &ContainerRecord) -> ContainerConfig {
+        let image = self.store().resolve(&record.image.to_string());
+        config(image.map(|image| image.config.config).unwrap_or_default(), &record.spec)
+    }
+}
+
 /// How the container runs: its image's way, and what was asked of it.
-fn config(image: &Image, spec: &ContainerSpec) -> ContainerConfig {
-    let mut config = image.config.config.clone();
+fn config(image: ContainerConfig, spec: &ContainerSpec) -> ContainerConfig {
+    let mut config = image;
     match &spec.entrypoint {
         Entrypoint::Image => {}
         Entrypoint::Reset => (config.entrypoint, config.cmd) = (Vec::new(), Vec::new()),

@@ -7,7 +7,7 @@ use corral_spec::{
     ContainerId, ContainerName, ContainerSpec, NetworkMode, ProfileName, UserNamespace, UserPart, UserSpec,
     Weaker,
 };
-use corral_state::{ContainerLock, ContainerRecord, IdSlot, Life, write_record};
+use corral_state::{ContainerLock, ContainerRecord, IdSlot, Life, Typed, write_record};
 
 use crate::plan::{self, Facts};
 use crate::{Engine, Error, PROFILE_LABEL, device, host, journal, name};
@@ -36,6 +36,8 @@ pub struct Wanted<'a> {
     pub life: Life,
     /// Who watches its streams from its start, which is recorded.
     pub watch: Watch,
+    /// How it was asked for, to be shown.
+    pub typed: Option<Typed>,
 }
 
 /// Who watches a new container's streams.
@@ -80,7 +82,7 @@ impl Engine {
 
     /// As [`Engine::create`], with mounts of the engine's own after those that the user asked for.
     pub(crate) fn create_with(&self, wanted: Wanted<'_>, extra: Vec<Mount>) -> Result<Prepared, Error> {
-        let Wanted { image, image_name, mut spec, life, watch } = wanted;
+        let Wanted { image, image_name, mut spec, life, watch, typed } = wanted;
         device::number_block_devices(&mut spec)?;
         self.glance()?;
         // Nothing of the image may be collected between our look at it and our record of using it.
@@ -137,6 +139,7 @@ impl Engine {
             created_ns: host::now_ns(),
             spec,
             mount_images: settled.images.clone(),
+            typed,
         };
         launch.journal = Some(journal::for_monitor(self, &record, image));
         let records_dir = self.layout().records(&record.id, life);

@@ -79,6 +79,7 @@ impl Engine {
                 spec: spec(step)?,
                 life: Life::Passing,
                 watch: Watch::Nobody,
+                typed: None,
             },
             mounts(step)?,
         )?;

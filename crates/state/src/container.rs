@@ -34,6 +34,20 @@ pub struct ContainerRecord {
     pub host_ids: Option<u32>,
     /// Nanoseconds since the epoch.
     pub created_ns: u64,
+    /// How it was asked for; older versions did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub typed: Option<Typed>,
+}
+
+/// How a container was asked for, as far as it has no effect on the container: for who inspects it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Typed {
+    /// Whether its maker attached to standard input, output and error.
+    pub attached: [bool; 3],
+    /// `--cidfile`, empty without.
+    pub cidfile: String,
+    /// How many of the first mounts came by `-v`, how many after these by `--mount`, and then by `--tmpfs`.
+    pub mounts: [usize; 3],
 }
 
 impl Layout {

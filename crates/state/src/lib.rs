@@ -46,7 +46,7 @@ mod rename;
 mod tree_size;
 mod write_file;
 
-pub use container::ContainerRecord;
+pub use container::{ContainerRecord, Typed};
 pub use db::{Database, Grant, Volume};
 pub use error::Error;
 pub use layout::{Layout, Life};

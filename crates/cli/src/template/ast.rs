@@ -10,6 +10,8 @@ pub(super) enum Node {
     If(Branch),
     With(Branch),
     Range(Branch),
+    /// `{{template "name" pipe}}`: where the name stands, the name, and what it works on.
+    Template(usize, String, Option<Pipe>),
     Break,
     Continue,
 }
@@ -88,6 +90,7 @@ impl Node {
         match self {
             Self::Text(_) | Self::Break | Self::Continue => false,
             Self::Action(pipe) => pipe.any(test),
+            Self::Template(_, _, pipe) => pipe.as_ref().is_some_and(|pipe| pipe.any(test)),
             Self::If(branch) | Self::With(branch) | Self::Range(branch) => {
                 branch.pipe.any(test)
                     || branch.then.iter().chain(&branch.otherwise).any(|node| node.any(test))

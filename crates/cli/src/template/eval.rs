@@ -3,16 +3,20 @@ use std::rc::Rc;
 
 use super::ast::{Branch, Command, Node, Pipe, What, Word};
 use super::functions::{self, Parameter};
-use super::value::{Kind, Object};
-use super::{Template, Value};
+use super::value::{Kind, Object, zero};
+use super::{Template, Value, order};
 
 /// Bytes that a template may write, and values that it may look at: a format is for people and scripts.
 const MAX_OUTPUT: usize = 64 << 20;
 const MAX_STEPS: u64 = 20_000_000;
+/// Templates that call each other.
+const MAX_CALLS: u32 = 100;
 
 /// What is wrong and with which piece: where it begins, and the piece as written.
 pub(super) struct Failed {
     pub(super) at: usize,
+    /// The template that it stands in, if that is not the whole.
+    pub(super) within: Option<String>,
     pub(super) piece: String,
     pub(super) error: String,
 }
@@ -53,6 +57,9 @@ pub(super) struct Run<'t> {
     variables: Vec<(String, Value)>,
     out: String,
     steps: u64,
+    /// Calls of templates that we are in, and the innermost.
+    depth: u32,
+    within: Option<&'t str>,
     /// Whether the column heads are printed: functions that change text leave them as they are.
     heads: bool,
     template: &'t Template,
@@ -75,6 +82,8 @@ impl<'t> Run<'t> {
             variables: vec![("$".into(), data.clone())],
             out: String::new(),
             steps: 0,
+            depth: 0,
+            within: None,
             heads,
             template,
             last: None,
@@ -85,7 +94,7 @@ impl<'t> Run<'t> {
     /// What is wrong with the piece that was looked at last.
     fn failed<T>(&self, error: impl Into<String>) -> Done<T> {
         let (at, piece) = self.last.map_or((0, String::new()), |piece| (piece.at(), piece.to_string()));
-        Err(Failed { at, piece, error: error.into() })
+        Err(Failed { at, within: self.within.map(str::to_owned), piece, error: error.into() })
     }
 
     fn body(&mut self, dot: &Value, nodes: &'t [Node]) -> Done<Flow> {
@@ -106,6 +115,7 @@ impl<'t> Run<'t> {
                 Node::If(branch) => self.branch(dot, branch, |_| dot.clone())?,
                 Node::With(branch) => self.branch(dot, branch, Value::clone)?,
                 Node::Range(branch) => self.range(dot, branch)?,
+                Node::Template(at, name, pipe) => self.call(dot, (*at, name), pipe.as_ref())?,
                 Node::Break => Flow::Break,
                 Node::Continue => Flow::Continue,
             };
@@ -113,6 +123,33 @@ impl<'t> Run<'t> {
                 return Ok(flow);
             }
         }
+        Ok(Flow::On)
+    }
+
+    /// Another template, whose dot and `$` are the value of the pipe.
+    fn call(&mut self, dot: &Value, (at, name): (usize, &'t str), pipe: Option<&'t Pipe>) -> Done<Flow> {
+        let within = self.within;
+        let failed = |error| {
+            let given = pipe.map_or_else(String::new, |pipe| format!(" {pipe}"));
+            let piece = format!("{{{{template {name:?}{given}}}}}");
+            Err(Failed { at, within: within.map(str::to_owned), piece, error })
+        };
+        let Some(nodes) = self.template.defined.get(name) else {
+            return failed(format!("template {name:?} not defined"));
+        };
+        // Calls may branch: a hundred levels of two each would never end.
+        self.steps += 100;
+        if self.depth == MAX_CALLS || self.steps > MAX_STEPS {
+            return failed(format!("exceeded maximum template depth ({MAX_CALLS})"));
+        }
+        let value = pipe.map_or(Ok(Value::Nothing), |pipe| self.pipe(dot, pipe))?;
+        self.depth += 1;
+        let outside = std::mem::replace(&mut self.variables, vec![("$".into(), value.clone())]);
+        self.within = Some(name);
+        self.body(&value, nodes)?;
+        self.within = within;
+        self.variables = outside;
+        self.depth -= 1;
         Ok(Flow::On)
     }
 
@@ -140,7 +177,7 @@ impl<'t> Run<'t> {
     fn range(&mut self, dot: &Value, branch: &'t Branch) -> Done<Flow> {
         let scope = self.variables.len();
         let value = self.pipe(dot, &branch.pipe)?;
-        let items: Box<dyn Iterator<Item = (Value, Value)>> = match &value {
+        let items: Box<dyn Iterator<Item = (Value, Value)>> = match value.made() {
             Value::List(items) => {
                 Box::new(items.iter().enumerate().map(|(at, item)| (at.into(), item.clone())))
             }
@@ -310,7 +347,7 @@ impl<'t> Run<'t> {
     }
 
     fn field(&self, value: &Value, name: &str) -> Done<Value> {
-        let object = match value {
+        let object = match value.made() {
             Value::Nothing => return Ok(Value::Nothing),
             Value::Nil => {
                 return self.failed(format!("nil pointer evaluating interface {{}}.{name}"));
@@ -325,7 +362,13 @@ impl<'t> Run<'t> {
             (Some(found), _) => Ok(found.clone()),
             // A key of a map that is asked for by a dot is nothing, whatever `index` would answer.
             (None, Kind::Map(_) | Kind::Head) => Ok(Value::Nothing),
-            (None, Kind::Struct) => self.failed(format!("map has no entry for key {name:?}")),
+            // The field of Docker's type is spelled otherwise than its JSON.
+            (None, Kind::Struct("Client" | "Server")) if name == "APIVersion" => {
+                Ok(object.get("ApiVersion").cloned().unwrap_or(Value::Nothing))
+            }
+            // Docker's types have it, and its JSON leaves it out.
+            (None, Kind::Struct(below)) if order::knows(below, name) => Ok(zero(name)),
+            (None, Kind::Struct(_)) => self.failed(format!("map has no entry for key {name:?}")),
             (None, Kind::Row(kind, _)) if name == "Label" => {
                 self.failed(format!("wrong number of args for Label: want 1 got 0 in type {kind}"))
             }
@@ -360,6 +403,9 @@ impl<'t> Run<'t> {
                 return self.failed(error);
             }
             arguments.push(last.clone());
+        }
+        if name != "json" {
+            arguments.iter_mut().for_each(|argument| *argument = argument.made().clone());
         }
         if self.heads && functions::keeps_heads(name) {
             // `split` and `join` have the head first, like the others.

@@ -30,7 +30,7 @@ impl Parameter {
 
     /// Why a value cannot be given here.
     pub(super) fn refuses(self, value: &Value) -> Option<String> {
-        let fits = match (self, value) {
+        let fits = match (self, value.made()) {
             (Self::Any, _) | (Self::Text, Value::Text(_)) | (Self::Int, Value::Int(_)) => true,
             (Self::Texts, Value::List(items)) => items.iter().all(|item| matches!(item, Value::Text(_))),
             _ => false,

@@ -7,8 +7,7 @@
 //!                   functions are known by name    │  Value: a document, a row of a listing, its heads
 //! ```
 //!
-//! Not here: `define`, `template` and `block` (a format is one template), `call` and `js`, complex numbers. Depth,
-//! steps and output are bounded.
+//! Not here: `call` and `js`, complex numbers. Depth, steps and output are bounded.
 
 mod ast;
 mod eval;
@@ -22,6 +21,8 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
+
 use ast::{Node, What};
 
 pub(crate) use printf::quoted;
@@ -33,6 +34,8 @@ pub(crate) struct Template {
     name: &'static str,
     text: String,
     nodes: Vec<Node>,
+    /// What `{{define}}` and `{{block}}` made, by name.
+    defined: BTreeMap<String, Vec<Node>>,
     /// Whether it works on documents, for the words of its errors.
     document: bool,
 }
@@ -56,7 +59,7 @@ impl Template {
 
     fn parse(name: &'static str, text: &str, document: bool) -> Result<Self, String> {
         match parse::parse(text) {
-            Ok(nodes) => Ok(Self { name, text: text.to_owned(), nodes, document }),
+            Ok((nodes, defined)) => Ok(Self { name, text: text.to_owned(), nodes, defined, document }),
             Err((line, error)) => Err(format!("template: {name}:{line}: {error}")),
         }
     }
@@ -80,7 +83,8 @@ impl Template {
             let line = 1 + before.matches('\n').count();
             let column = failed.at - before.rfind('\n').map_or(0, |newline| newline + 1);
             let (name, piece) = (self.name, failed.piece);
-            format!("template: {name}:{line}:{column}: executing {name:?} at <{piece}>: {}", failed.error)
+            let within = failed.within.as_deref().unwrap_or(name);
+            format!("template: {name}:{line}:{column}: executing {within:?} at <{piece}>: {}", failed.error)
         })
     }
 
@@ -93,6 +97,6 @@ impl Template {
                 _ => false,
             })
         };
-        self.nodes.iter().any(mentions)
+        self.nodes.iter().chain(self.defined.values().flatten()).any(mentions)
     }
 }

@@ -1,3 +1,22 @@
+/// Of an endpoint, which stands below the name of its network.
+const NETWORK: &[&str] = &[
+    "IPAMConfig",
+    "Links",
+    "Aliases",
+    "MacAddress",
+    "DriverOpts",
+    "GwPriority",
+    "NetworkID",
+    "EndpointID",
+    "Gateway",
+    "IPAddress",
+    "IPPrefixLen",
+    "IPv6Gateway",
+    "GlobalIPv6Address",
+    "GlobalIPv6PrefixLen",
+    "DNSNames",
+];
+
 /// The fields of Docker's documents in the order in which Docker writes them, by the key that they stand below (at
 /// the top, the kind of document).
 const ORDER: &[(&str, &[&str])] = &[
@@ -126,7 +145,23 @@ const ORDER: &[(&str, &[&str])] = &[
     ),
     ("LogConfig", &["Type", "Config"]),
     ("RestartPolicy", &["Name", "MaximumRetryCount"]),
-    ("Mounts", &["Type", "Name", "Source", "Destination", "Driver", "Mode", "RW", "Propagation"]),
+    (
+        "Mounts",
+        &[
+            "Type",
+            "Name",
+            "Source",
+            "Destination",
+            "Target",
+            "ReadOnly",
+            "Driver",
+            "Mode",
+            "RW",
+            "Propagation",
+            "VolumeOptions",
+            "TmpfsOptions",
+        ],
+    ),
     (
         "Config",
         &[
@@ -156,7 +191,36 @@ const ORDER: &[(&str, &[&str])] = &[
         ],
     ),
     ("Healthcheck", &["Test", "Interval", "Timeout", "StartPeriod", "StartInterval", "Retries"]),
-    ("NetworkSettings", &["Bridge", "SandboxID", "SandboxKey", "Ports", "Networks"]),
+    (
+        "NetworkSettings",
+        &[
+            "Bridge",
+            "SandboxID",
+            "SandboxKey",
+            "Ports",
+            "HairpinMode",
+            "LinkLocalIPv6Address",
+            "LinkLocalIPv6PrefixLen",
+            "SecondaryIPAddresses",
+            "SecondaryIPv6Addresses",
+            "EndpointID",
+            "Gateway",
+            "GlobalIPv6Address",
+            "GlobalIPv6PrefixLen",
+            "IPAddress",
+            "IPPrefixLen",
+            "IPv6Gateway",
+            "MacAddress",
+            "Networks",
+        ],
+    ),
+    ("none", NETWORK),
+    ("host", NETWORK),
+    ("GraphDriver", &["Data", "Name"]),
+    ("Data", &["LowerDir", "MergedDir", "UpperDir", "WorkDir"]),
+    ("Ulimits", &["Name", "Hard", "Soft"]),
+    ("Devices", &["PathOnHost", "PathInContainer", "CgroupPermissions"]),
+    ("TmpfsOptions", &["SizeBytes", "Mode"]),
     (
         "image",
         &[
@@ -199,6 +263,23 @@ const ORDER: &[(&str, &[&str])] = &[
             "Arch",
             "BuildTime",
             "Context",
+        ],
+    ),
+    (
+        "Server",
+        &[
+            "Platform",
+            "Components",
+            "Version",
+            "ApiVersion",
+            "MinAPIVersion",
+            "GitCommit",
+            "GoVersion",
+            "Os",
+            "Arch",
+            "KernelVersion",
+            "Experimental",
+            "BuildTime",
         ],
     ),
     (
@@ -247,6 +328,16 @@ const ORDER: &[(&str, &[&str])] = &[
         ],
     ),
 ];
+
+/// Whether Docker has a field below a key, be it that its JSON leaves it out where there is nothing to say.
+pub(super) fn knows(below: &str, name: &str) -> bool {
+    ORDER.iter().any(|(key, fields)| *key == below && fields.contains(&name))
+}
+
+/// The key of a table above, for what must not live as long as a document.
+pub(super) fn key(below: &str) -> &'static str {
+    ORDER.iter().find(|(key, _)| *key == below).map_or("", |(key, _)| *key)
+}
 
 /// Where a field stands below a key; what Docker does not have comes last, by name.
 pub(super) fn rank<'n>(below: &str, name: &'n str) -> (usize, &'n str) {

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::Value;
 use super::ast::{Branch, Command, Node, Pipe, What, Word};
 use super::functions;
@@ -6,11 +8,22 @@ use super::lex::{Kind, Token, lex};
 /// Blocks and parentheses inside each other.
 const MAX_DEPTH: usize = 100;
 
-/// The nodes of a template, or the line (from 1) and what is wrong there.
-pub(super) fn parse(text: &str) -> Result<Vec<Node>, (usize, String)> {
-    let mut parser = Parser { tokens: lex(text), at: 0, variables: vec!["$".into()], depth: 0, ranges: 0 };
+/// Templates by name.
+type Defined = BTreeMap<String, Vec<Node>>;
+
+/// The nodes of a template and of those that it defines, or the line (from 1) and what is wrong there.
+pub(super) fn parse(text: &str) -> Result<(Vec<Node>, Defined), (usize, String)> {
+    let mut parser = Parser {
+        tokens: lex(text),
+        at: 0,
+        variables: vec!["$".into()],
+        depth: 0,
+        ranges: 0,
+        defined: Defined::new(),
+    };
     let parsed = parser.list(true).map(|(nodes, _)| nodes);
-    parsed.map_err(|error| {
+    let defined = std::mem::take(&mut parser.defined);
+    parsed.map(|nodes| (nodes, defined)).map_err(|error| {
         let at = parser.tokens[parser.at.saturating_sub(1)].at;
         (1 + text[..at].matches('\n').count(), error)
     })
@@ -24,6 +37,7 @@ struct Parser<'t> {
     depth: usize,
     /// Ranges that we are in.
     ranges: usize,
+    defined: Defined,
 }
 
 /// What a list of nodes ended with.
@@ -83,6 +97,7 @@ impl<'t> Parser<'t> {
                         }
                         "else" if top => return Err("unexpected {{else}}".into()),
                         "else" => return Ok((nodes, Ended::Else)),
+                        "define" if top && self.peek().kind == Kind::Keyword => self.deeper(Self::define)?,
                         _ => nodes.push(self.deeper(Self::action)?),
                     }
                 }
@@ -106,7 +121,65 @@ impl<'t> Parser<'t> {
                 self.right(word)?;
                 Ok(if word == "break" { Node::Break } else { Node::Continue })
             }
-            word => Err(format!("{{{{{word}}}}} is not supported: a format is one template")),
+            "template" => self.template(),
+            "block" => self.block(),
+            word => Err(format!("unexpected {{{{{word}}}}}")),
+        }
+    }
+
+    /// `{{define "name"}} … {{end}}`. The later of two of one name wins, unless it is empty.
+    fn define(&mut self) -> Parsed<()> {
+        self.next();
+        let (_, name) = self.name("define clause")?;
+        self.right("define clause")?;
+        self.body_of(name)
+    }
+
+    /// `{{template "name" pipeline}}`.
+    fn template(&mut self) -> Parsed<Node> {
+        let (at, name) = self.name("template clause")?;
+        self.skip_space();
+        if self.peek().kind == Kind::Right {
+            self.next();
+            return Ok(Node::Template(at, name, None));
+        }
+        Ok(Node::Template(at, name, Some(self.pipeline("template clause", &Kind::Right)?)))
+    }
+
+    /// `{{block "name" pipeline}} … {{end}}`: a template, defined where it is used.
+    fn block(&mut self) -> Parsed<Node> {
+        let (at, name) = self.name("block clause")?;
+        let pipe = self.pipeline("block clause", &Kind::Right)?;
+        self.body_of(name.clone())?;
+        Ok(Node::Template(at, name, Some(pipe)))
+    }
+
+    /// The nodes up to `{{end}}` as a template of that name, which sees no variable from outside.
+    fn body_of(&mut self, name: String) -> Parsed<()> {
+        let outside = std::mem::replace(&mut self.variables, vec!["$".into()]);
+        let ranges = std::mem::take(&mut self.ranges);
+        let (nodes, ended) = self.list(false)?;
+        if matches!(ended, Ended::Else) {
+            return Err("unexpected {{else}} in define clause".into());
+        }
+        (self.variables, self.ranges) = (outside, ranges);
+        let blank = |node: &Node| matches!(node, Node::Text(text) if text.trim().is_empty());
+        if !self.defined.contains_key(&name) || !nodes.iter().all(blank) {
+            self.defined.insert(name, nodes);
+        }
+        Ok(())
+    }
+
+    /// A quoted name, and where it stands.
+    fn name(&mut self, context: &str) -> Parsed<(usize, String)> {
+        self.skip_space();
+        let token = self.next();
+        match token.kind {
+            Kind::Quoted => match unquote(token.text) {
+                Some(name) => Ok((token.at, name)),
+                None => Err("invalid syntax".into()),
+            },
+            _ => Err(unexpected(&token, context)),
         }
     }
 

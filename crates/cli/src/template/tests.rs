@@ -119,6 +119,45 @@ fn printf_is_gos() {
 }
 
 #[test]
+fn templates_in_templates() {
+    for (template, expect) in [
+        ("{{define \"x\"}}<{{.}}>{{end}}{{template \"x\" .Id}}{{template \"x\" 7}}", "<abc><7>"),
+        ("{{template `x`}}{{define `x`}}{{.}}{{end}}", "<no value>"),
+        ("{{block \"x\" .State}}{{.Pid}}{{end}}{{template \"x\" .State}}", "4242"),
+        ("{{define \"x\"}}1{{end}}{{define \"x\"}}2{{end}}{{define \"x\"}} {{end}}{{template \"x\"}}", "2"),
+        (
+            "{{$y := 1}}{{define \"x\"}}{{range $.Env}}{{.}};{{end}}{{end}}{{template \"x\" .Config}}{{$y}}",
+            "A=b;C=<d>;1",
+        ),
+        (
+            "{{define \"down\"}}{{if gt (len .) 1}}{{.}} {{template \"down\" (slice . 1)}}{{end}}{{end}}{{template \"down\" .Id}}",
+            "abc bc ",
+        ),
+    ] {
+        check(template, expect);
+    }
+    let fails =
+        "template: :1:19: executing \"\" at <{{template \"nope\" .Id}}>: template \"nope\" not defined";
+    check("{{.Id}}{{ template \"nope\" .Id }}", fails);
+    let fails = "template: :1:16: executing \"x\" at <.Nope>: map has no entry for key \"Nope\"";
+    check("{{define \"x\"}}{{.Nope}}{{end}}{{template \"x\" .}}", fails);
+    check("{{define \"x\"}}{{$y}}{{end}}", "template: :1: undefined variable \"$y\"");
+    // One that calls itself, and a tree of calls, end.
+    let endless =
+        made(Template::of_rows("{{define \"x\"}}{{template \"x\"}}{{end}}{{template \"x\"}}"), &row());
+    assert!(endless.contains("exceeded maximum template depth"), "{endless}");
+    let mut tree = String::from("{{define \"0\"}}{{end}}");
+    for level in 1..60 {
+        let below = level - 1;
+        tree.push_str(&format!(
+            "{{{{define \"{level}\"}}}}{{{{template \"{below}\"}}}}{{{{template \"{below}\"}}}}{{{{end}}}}"
+        ));
+    }
+    let tree = made(Template::of_rows(&(tree + "{{template \"59\"}}")), &row());
+    assert!(tree.contains("exceeded maximum template depth"), "{tree}");
+}
+
+#[test]
 fn what_is_no_template() {
     for (template, expect) in [
         ("{{.Id", "unclosed action"),
@@ -139,7 +178,10 @@ fn what_is_no_template() {
         ("{{/* x}}", "unclosed comment"),
         ("{{break}}", "{{break}} outside {{range}}"),
         ("{{}}", "missing value for command"),
-        ("{{define \"x\"}}{{end}}", "{{define}} is not supported: a format is one template"),
+        ("{{if 1}}{{define \"x\"}}{{end}}{{end}}", "unexpected {{define}}"),
+        ("{{define x}}{{end}}", "unexpected \"x\" in define clause"),
+        ("{{define \"x\"}}{{else}}{{end}}", "unexpected {{else}} in define clause"),
+        ("{{range .}}{{define \"x\"}}", "unexpected {{define}}"),
     ] {
         check(template, &format!("template: :1: {expect}"));
     }
@@ -234,7 +276,7 @@ fn a_terminal_obeys_no_data() {
 /// Whatever is typed is a template or is none, and never the end of the program.
 #[test]
 fn any_text_is_answered() {
-    const PIECES: [&str; 44] = [
+    const PIECES: [&str; 48] = [
         "{{",
         "}}",
         "{{- ",
@@ -279,6 +321,10 @@ fn any_text_is_answered() {
         " ",
         "é\n",
         "/* */",
+        "define `b`",
+        "template `b`",
+        "block `b`",
+        "}}{{",
     ];
     let (mut seed, document, mut good) = (0x9e37_79b9_7f4a_7c15_u64, document(), 0);
     for _ in 0..30_000 {

@@ -16,6 +16,8 @@ pub(crate) enum Value {
     Text(Rc<str>),
     List(Rc<[Self]>),
     Object(Rc<Object>),
+    /// A list or map that Docker never made: `null` in JSON, and the empty one inside for all else.
+    Unmade(Rc<Self>),
 }
 
 /// Named values.
@@ -28,8 +30,8 @@ pub(crate) struct Object {
 /// What Go type an object stands for, which decides what an unknown name means.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Kind {
-    /// A document's part: an unknown name is an error.
-    Struct,
+    /// A document's part, by the key that it stands below: a name that Docker does not know there is an error.
+    Struct(&'static str),
     /// A map: an unknown name is this.
     Map(Value),
     /// A row of a listing, by the name that errors give it, with its labels.
@@ -45,9 +47,43 @@ fn map_below(key: &str) -> Option<Value> {
         | "DriverOpts" | "Details" => Some(Value::from("")),
         "Ports" | "PortBindings" => Some(Value::List(Rc::new([]))),
         "Networks" | "Runtimes" => Some(Value::Nil),
-        "Volumes" | "ExposedPorts" => Some(Value::object(Kind::Struct, Vec::new())),
+        "Volumes" | "ExposedPorts" => Some(Value::object(Kind::Struct(""), Vec::new())),
         _ => None,
     }
+}
+
+/// What Docker's types have under a key where its JSON has nothing: text, a list or a map, or a pointer to nothing.
+pub(super) fn zero(key: &str) -> Value {
+    let empty = match key {
+        "StopSignal" | "OsVersion" | "Variant" => return Value::from(""),
+        "ArgsEscaped" => return Value::Bool(false),
+        "Aliases"
+        | "Args"
+        | "Binds"
+        | "CapAdd"
+        | "CapDrop"
+        | "Cmd"
+        | "DNSNames"
+        | "DeviceCgroupRules"
+        | "DeviceRequests"
+        | "Entrypoint"
+        | "Env"
+        | "ExecIDs"
+        | "ExtraHosts"
+        | "GroupAdd"
+        | "Links"
+        | "OnBuild"
+        | "SecondaryIPAddresses"
+        | "SecondaryIPv6Addresses"
+        | "SecurityOpt"
+        | "Shell"
+        | "VolumesFrom" => Value::List(Rc::new([])),
+        _ => match map_below(key) {
+            Some(zero) => Value::object(Kind::Map(zero), Vec::new()),
+            None => return Value::Nil,
+        },
+    };
+    Value::Unmade(Rc::new(empty))
 }
 
 impl From<&str> for Value {
@@ -101,7 +137,7 @@ impl Value {
     fn below(key: &str, json: &serde_json::Value, clean: bool) -> Self {
         use serde_json::Value as Json;
         match json {
-            Json::Null => Self::Nil,
+            Json::Null => zero(key),
             Json::Bool(value) => Self::Bool(*value),
             Json::Number(number) => match number.as_i64() {
                 Some(whole) => Self::Int(whole),
@@ -123,7 +159,7 @@ impl Value {
                     }
                     None => {
                         fields.sort_by(|(a, _), (b, _)| order::rank(key, a).cmp(&order::rank(key, b)));
-                        Kind::Struct
+                        Kind::Struct(order::key(key))
                     }
                 };
                 Self::object(kind, fields)
@@ -131,10 +167,15 @@ impl Value {
         }
     }
 
+    /// What a function or a range sees of it.
+    pub(super) fn made(&self) -> &Self {
+        if let Self::Unmade(empty) = self { empty } else { self }
+    }
+
     /// Go's truth: not the zero value, not empty.
     pub(super) fn is_true(&self) -> bool {
         match self {
-            Self::Nothing | Self::Nil => false,
+            Self::Nothing | Self::Nil | Self::Unmade(_) => false,
             Self::Bool(value) => *value,
             Self::Int(number) => *number != 0,
             Self::Float(number) => *number != 0.0,
@@ -154,10 +195,11 @@ impl Value {
             Self::Text(_) => "string",
             Self::List(items) if items.iter().all(|item| matches!(item, Self::Text(_))) => "[]string",
             Self::List(_) => "[]interface {}",
+            Self::Unmade(empty) => empty.type_name(),
             Self::Object(object) => match object.kind {
                 Kind::Row(name, _) => name,
                 Kind::Head => "formatter.SubHeaderContext",
-                Kind::Struct | Kind::Map(_) => "map[string]interface {}",
+                Kind::Struct(_) | Kind::Map(_) => "map[string]interface {}",
             },
         }
     }
@@ -167,6 +209,7 @@ impl Value {
         match self {
             Self::Nothing => out.push_str("<no value>"),
             Self::Nil => out.push_str("<nil>"),
+            Self::Unmade(empty) => empty.print(out),
             Self::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
             Self::Int(number) => out.push_str(&number.to_string()),
             Self::Float(number) => out.push_str(&float(*number, 21)),
@@ -227,7 +270,7 @@ impl Value {
     /// As Go's encoding/json writes it. Rows of a listing escape what HTML knows, documents do not.
     pub(crate) fn json(&self, html: bool, out: &mut String) {
         match self {
-            Self::Nothing | Self::Nil => out.push_str("null"),
+            Self::Nothing | Self::Nil | Self::Unmade(_) => out.push_str("null"),
             Self::Bool(_) | Self::Int(_) => self.print(out),
             Self::Float(number) => out.push_str(&float(*number, 21)),
             Self::Text(text) => json_text(text, html, out),

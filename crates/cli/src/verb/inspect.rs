@@ -1,13 +1,11 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use corral_engine::{Engine, State, View};
-use corral_image::Image;
-use corral_spec::record::{Launch, LogDriver};
-use corral_spec::{Health, HealthResult, HealthStatus, RestartPolicy, Settings, Weaker};
-use corral_state::{ContainerRecord, Volume};
+use corral_engine::Engine;
+use corral_image::ContainerConfig;
+use corral_state::Volume;
 use serde_json::{Value, json};
 
-use super::mounts;
+use super::ps::exposed;
 use crate::Words;
 use crate::app::Globals;
 use crate::failure::Failure;
@@ -16,6 +14,10 @@ use crate::output::{self, rfc3339};
 use crate::template::{self, Template};
 
 mod bounds;
+mod container;
+mod host_config;
+mod image;
+mod mounts;
 
 #[derive(Debug, clap::Args)]
 struct Flags {
@@ -184,12 +186,12 @@ fn look(engine: &Engine, name: &str, kind: Option<Kind>, size: bool) -> Result<(
     for candidate in KINDS.into_iter().filter(|candidate| kind.is_none_or(|kind| kind == *candidate)) {
         let missing = match candidate {
             Kind::Container => match engine.look(name) {
-                Ok(view) => return Ok((candidate, container(engine, &view, size)?)),
+                Ok(view) => return Ok((candidate, container::shown(engine, &view, size)?)),
                 Err(error @ corral_engine::Error::NoContainer(_)) => Failure::from(error),
                 Err(error) => return Err(error.into()),
             },
             Kind::Image => match engine.store().resolve(name) {
-                Ok(image) => return Ok((candidate, image_value(engine, &image)?)),
+                Ok(image) => return Ok((candidate, image::shown(engine, &image)?)),
                 Err(error) if error.kind() == corral_spec::ErrorKind::NotFound => Failure::from(error),
                 Err(error) => return Err(error.into()),
             },
@@ -224,229 +226,60 @@ fn volume_value(engine: &Engine, volume: &Volume) -> Result<Value, Failure> {
     Ok(value)
 }
 
-fn container(engine: &Engine, view: &View, size: bool) -> Result<Value, Failure> {
-    let record = &view.record;
-    let launch = engine.launch(&record.id)?;
-    let mut value = json!({
-        "Id": record.id,
-        "Created": rfc3339(record.created_ns),
-        "Path": launch.process.argv.first(),
-        "Args": launch.process.argv.get(1..),
-        "State": state(&view.state),
-        "Image": record.image,
-        "Name": format!("/{}", record.name),
-        "LogPath": log_path(engine, &launch),
-        "Config": {
-            "Hostname": launch.hostname,
-            "Domainname": launch.kernel.domain.as_deref().unwrap_or_default(),
-            "User": format!("{}:{}", launch.process.uid, launch.process.gid),
-            "Env": launch.process.env,
-            "Cmd": record.spec.command,
-            "Image": record.image_name,
-            "WorkingDir": launch.process.workdir,
-            "Tty": launch.process.tty,
-            "OpenStdin": launch.process.stdin,
-            "Labels": record.spec.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
-            "StopSignal": launch.stop_signal.to_string(),
-            "StopTimeout": launch.stop_timeout_ms / 1000,
-            "Healthcheck": launch.health.as_ref().map(healthcheck),
-        },
-        "RestartCount": restarts(&view.state),
-        "HostConfig": host_config(record, &launch),
-        "Mounts": mounts::mounts(&record.spec, &launch),
-        "Corral": {
-            "Profile": record.profile.as_str(),
-            "FirstHostId": record.host_ids,
-            "Capabilities": corral_policy::CapabilitySet::from_numbers(&launch.confinement.capabilities)
-                .map(|set| set.to_string()).unwrap_or_default(),
-            "NoNewPrivileges": launch.confinement.no_new_privileges,
-            "SeccompInstructions": launch.confinement.seccomp.as_ref().map(Vec::len),
-            "Cgroups": cgroups(&launch, view),
-            "Disk": bounds::disk(&launch),
-            "Weaker": super::ps::weaker(view, Some(&launch)),
-        },
-        "Driver": "overlay",
-        "Platform": "linux",
-        "NetworkSettings": { "Ports": {}, "Networks": {} },
-    });
-    if size {
-        let size = engine.size(record)?;
-        value["SizeRw"] = size.writable.into();
-        value["SizeRootFs"] = size.root.into();
-    }
-    Ok(value)
-}
-
-fn host_config(record: &ContainerRecord, launch: &Launch) -> Value {
-    let settings = &record.spec.settings;
-    let mut config = json!({
-        "NetworkMode": match launch.network {
-            corral_spec::NetworkMode::None => "none",
-            corral_spec::NetworkMode::Host => "host",
-        },
-        "LogConfig": {
-            "Type": launch.log.driver.as_str(),
-            "Config": record.spec.log_opts.iter().cloned().collect::<BTreeMap<_, _>>(),
-        },
-        "ReadonlyRootfs": launch.root.read_only,
-        "AutoRemove": launch.remove,
-        "RestartPolicy": restart_policy(launch.restart),
-        "Init": launch.process.init,
-        "Binds": mounts::binds(&record.spec),
-        "VolumesFrom": mounts::volumes_from(&record.spec),
-        "UsernsMode": if launch.ids.is_some() { "private" } else { "host" },
-        "Dns": settings.dns,
-        "DnsOptions": settings.dns_options,
-        "DnsSearch": settings.dns_search,
-        "ExtraHosts": settings.hosts.iter().map(|entry| format!("{}:{}", entry.name, entry.address)).collect::<Vec<_>>(),
-        "GroupAdd": settings.groups.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "IpcMode": mode(settings, Weaker::IpcHost, if settings.no_shm { "none" } else { "private" }),
-        "PidMode": mode(settings, Weaker::PidHost, ""),
-        "UTSMode": mode(settings, Weaker::UtsHost, ""),
-        "CgroupnsMode": mode(settings, Weaker::CgroupHost, "private"),
-        "Privileged": settings.weaker.contains(&Weaker::Privileged),
-        "SecurityOpt": security(settings),
-        "Sysctls": pairs(settings.sysctls.iter().map(|sysctl| (sysctl.name(), sysctl.value()))),
-        "Annotations": pairs(settings.annotations.iter().map(|(key, value)| (key.as_str(), value.as_str()))),
-        "CapAdd": record.spec.cap_add,
-        "CapDrop": record.spec.cap_drop,
-        "StorageOpt": bounds::storage(&record.spec),
-        "MaskedPaths": launch.masked_paths,
-        "ReadonlyPaths": launch.readonly_paths,
-    });
-    if let (Value::Object(config), Value::Object(bounds)) = (&mut config, bounds::shown(launch)) {
-        config.extend(bounds);
-    }
-    config
-}
-
-/// `host` where the host's namespace is shared.
-fn mode<'t>(settings: &Settings, shared: Weaker, own: &'t str) -> &'t str {
-    if settings.weaker.contains(&shared) { "host" } else { own }
-}
-
-/// As Docker, `null` if nothing was asked.
-fn security(settings: &Settings) -> Value {
-    let named = [
-        (Weaker::Unfiltered, "seccomp=unconfined"),
-        (Weaker::NewPrivileges, "no-new-privileges=false"),
-        (Weaker::SystemPaths, "systempaths=unconfined"),
-    ];
-    let options: Vec<&str> =
-        named.iter().filter(|(wall, _)| settings.weaker.contains(wall)).map(|named| named.1).collect();
-    if options.is_empty() { Value::Null } else { json!(options) }
-}
-
-/// As Docker keeps it: times in nanoseconds.
-fn healthcheck(health: &Health) -> Value {
-    let words = std::iter::once("CMD").chain(health.argv.iter().map(String::as_str)).collect::<Vec<_>>();
-    json!({
-        "Test": words,
-        "Interval": health.interval_ms * 1_000_000,
-        "Timeout": health.timeout_ms * 1_000_000,
-        "StartPeriod": health.start_period_ms * 1_000_000,
-        "StartInterval": health.start_interval_ms * 1_000_000,
-        "Retries": health.retries,
-    })
-}
-
-fn restart_policy(policy: RestartPolicy) -> Value {
-    let most = match policy {
-        RestartPolicy::OnFailure(most) => most.unwrap_or(0),
-        _ => 0,
-    };
-    json!({ "Name": policy.name(), "MaximumRetryCount": most })
-}
-
-fn restarts(state: &State) -> u32 {
-    match state {
-        State::Exited(exit) => exit.restarts,
-        State::Running(status) | State::Paused(status) | State::Restarting(status, _) => status.restarts,
-        State::Created | State::Busy | State::Dead => 0,
+/// Go writes an empty list or map as `null` where Docker never made one.
+fn or_null<T: serde::Serialize>(of: T) -> Value {
+    match json!(of) {
+        Value::Array(items) if items.is_empty() => Value::Null,
+        Value::Object(fields) if fields.is_empty() => Value::Null,
+        value => value,
     }
 }
 
-fn pairs<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)>) -> BTreeMap<&'a str, &'a str> {
-    pairs.collect()
-}
-
-/// Where the log is; empty for what is not kept in files of ours.
-fn log_path(engine: &Engine, launch: &Launch) -> String {
-    let dir = engine.layout().container(&launch.id);
-    match launch.log.driver {
-        LogDriver::JsonFile => dir.join(format!("{}-json.log", launch.id)).display().to_string(),
-        LogDriver::Local => dir.join("log/current").display().to_string(),
-        LogDriver::Journald | LogDriver::None => String::new(),
+/// How an image or a container runs, with the keys that Docker has for both; `volumes` are more mount points than the
+/// image's.
+fn config(config: &ContainerConfig, mut volumes: Vec<String>) -> Value {
+    let keys =
+        |keys: Vec<String>| or_null(keys.into_iter().map(|key| (key, json!({}))).collect::<BTreeMap<_, _>>());
+    volumes.extend(config.volumes.iter().cloned());
+    let mut value = constant(CONFIG);
+    value["User"] = json!(config.user);
+    for (key, words) in [
+        ("Env", &config.env),
+        ("Cmd", &config.cmd),
+        ("Entrypoint", &config.entrypoint),
+        ("OnBuild", &config.on_build),
+    ] {
+        value[key] = or_null(words);
     }
-}
-
-fn cgroups(_: &Launch, view: &View) -> Value {
-    match view.state.status() {
-        Some(status) => json!({ "v2": status.cgroup2, "v1": status.cgroup1 }),
-        None => Value::Null,
+    value["Volumes"] = keys(volumes);
+    value["WorkingDir"] = json!(config.working_dir);
+    value["Labels"] = or_null(&config.labels);
+    // Docker leaves these out where there is nothing to say.
+    let ports = exposed(config);
+    if !ports.is_empty() {
+        value["ExposedPorts"] = keys(ports);
     }
-}
-
-fn state(state: &State) -> Value {
-    let (pid, started) = state.status().map_or((0, 0), |status| (status.init.pid, status.started_ns));
-    let exit = match state {
-        State::Exited(exit) | State::Restarting(_, exit) => Some(exit),
-        _ => None,
-    };
-    let mut value = json!({
-        "Status": state.as_str(),
-        // As with Docker, a container between two lives counts as running.
-        "Running": state.lives(),
-        "Paused": matches!(state, State::Paused(_)),
-        "Restarting": matches!(state, State::Restarting(..)),
-        "OOMKilled": exit.is_some_and(|exit| exit.oom_killed),
-        "OOMKills": exit.map_or(0, |exit| exit.oom_kills),
-        "OverDisk": exit.is_some_and(|exit| exit.over_disk),
-        "Dead": matches!(state, State::Dead),
-        "Pid": pid,
-        "ExitCode": exit.map_or(0, |exit| exit.code),
-        "Error": exit.map_or("", |exit| exit.error.as_str()),
-        "StartedAt": rfc3339(exit.map_or(started, |exit| exit.started_ns)),
-        "FinishedAt": rfc3339(exit.map_or(0, |exit| exit.finished_ns)),
-    });
-    if let Some(health) = state.status().and_then(|status| status.health.as_ref()) {
-        value["Health"] = self::health(health);
+    if !config.stop_signal.is_empty() {
+        value["StopSignal"] = json!(config.stop_signal);
+    }
+    if !config.shell.is_empty() {
+        value["Shell"] = json!(config.shell);
     }
     value
 }
 
-fn health(health: &HealthStatus) -> Value {
-    let check = |check: &HealthResult| {
-        json!({
-            "Start": rfc3339(check.started_ns),
-            "End": rfc3339(check.ended_ns),
-            "ExitCode": check.code,
-            "Output": check.output,
-        })
-    };
-    json!({
-        "Status": health.state.as_str(),
-        "FailingStreak": health.failing,
-        "Log": health.checks.iter().map(check).collect::<Vec<_>>(),
-    })
+const CONFIG: &str = r#"{
+    "Hostname": "", "Domainname": "", "AttachStdin": false, "AttachStdout": false, "AttachStderr": false,
+    "Tty": false, "OpenStdin": false, "StdinOnce": false, "Image": ""
+}"#;
+
+/// What is always the same costs a fraction of the code when it is parsed.
+fn constant(text: &str) -> Value {
+    serde_json::from_str(text).expect("constants are JSON, which the tests of inspect see")
 }
 
-fn image_value(engine: &Engine, image: &Image) -> Result<Value, Failure> {
-    let config = &image.config;
-    let names = image.references(engine.store())?;
-    let digests: BTreeSet<String> = image.manifest.map_or_else(BTreeSet::new, |manifest| {
-        names.iter().map(|name| format!("{}@{manifest}", name.familiar_name())).collect()
-    });
-    Ok(json!({
-        "Id": image.id,
-        "RepoTags": names.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "RepoDigests": digests,
-        "Created": config.created,
-        "Author": config.author,
-        "Architecture": config.architecture,
-        "Os": config.os,
-        "Size": engine.image_size(&image.id)?,
-        "Config": config.config,
-        "RootFS": { "Type": "layers", "Layers": image.layers },
-    }))
+fn extend(value: &mut Value, more: Value) {
+    if let (Value::Object(fields), Value::Object(more)) = (value, more) {
+        fields.extend(more);
+    }
 }

@@ -17,7 +17,6 @@ mod inspect;
 mod journal;
 mod logs;
 mod manage;
-mod mounts;
 pub(crate) mod oci;
 mod pack;
 mod prune;

@@ -1,6 +1,6 @@
 use std::io::{BufRead, Write};
 
-use corral_engine::{Pruned, View};
+use corral_engine::{Engine, Pruned, View};
 use corral_image::ImageSummary;
 
 use super::image_list::created_ns;
@@ -41,7 +41,8 @@ pub(super) fn containers(globals: &Globals, words: Words) -> Result<u8, Failure>
     if !flags.force && !confirmed("WARNING! This will remove all stopped containers.")? {
         return Ok(0);
     }
-    let pruned = globals.engine()?.prune_containers(&|view| wanted.container(view))?;
+    let engine = globals.engine()?;
+    let pruned = engine.prune_containers(&|view| wanted.container(&engine, view))?;
     report(&[("Deleted Containers:", pruned)])
 }
 
@@ -61,8 +62,9 @@ struct AllFlags {
 /// `corral image prune`.
 pub(super) fn images(globals: &Globals, words: Words) -> Result<u8, Failure> {
     let Some(flags) = super::parse::<AllFlags>("image prune", words)? else { return Ok(0) };
-    let wanted = Wanted::new(&flags.filter, UNTIL)?;
-    let warning = if flags.all {
+    let wanted = Wanted::new(&flags.filter, &["dangling", "label", "label!", "until"])?;
+    let all = flags.all || wanted.filters.flag("dangling")? == Some(false);
+    let warning = if all {
         "WARNING! This will remove all images without at least one container associated to them."
     } else {
         "WARNING! This will remove all dangling images."
@@ -71,7 +73,7 @@ pub(super) fn images(globals: &Globals, words: Words) -> Result<u8, Failure> {
         return Ok(0);
     }
     let engine = globals.engine()?;
-    let mut pruned = engine.prune_images(flags.all, &|image| wanted.image(image))?;
+    let mut pruned = engine.prune_images(all, &|image| wanted.image(image))?;
     if flags.filter.is_empty() {
         let layers = engine.prune_layers()?;
         pruned.lines.extend(layers.lines.iter().map(|layer| format!("deleted: {layer}")));
@@ -129,7 +131,8 @@ pub(super) fn system(globals: &Globals, words: Words) -> Result<u8, Failure> {
         return Ok(0);
     }
     let engine = globals.engine()?;
-    let mut parts = vec![("Deleted Containers:", engine.prune_containers(&|view| wanted.container(view))?)];
+    let mut parts =
+        vec![("Deleted Containers:", engine.prune_containers(&|view| wanted.container(&engine, view))?)];
     if flags.volumes {
         let volumes = engine.prune_volumes(false, &|volume| wanted.filters.labels(&volume.labels))?;
         parts.push(("Deleted Volumes:", volumes));
@@ -189,8 +192,11 @@ impl<'f> Wanted<'f> {
         Ok(Self { filters, until_ns })
     }
 
-    fn container(&self, view: &View) -> bool {
-        self.until_ns.is_none_or(|until| view.record.created_ns < until) && self.filters.labels(&labels(view))
+    /// One whose labels cannot be read stays.
+    fn container(&self, engine: &Engine, view: &View) -> bool {
+        self.until_ns.is_none_or(|until| view.record.created_ns < until)
+            && (!self.filters.asks_labels()
+                || labels(engine, view).is_ok_and(|labels| self.filters.labels(&labels)))
     }
 
     fn image(&self, image: &ImageSummary) -> bool {

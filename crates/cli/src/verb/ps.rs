@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use corral_engine::{Engine, State, View};
+use corral_image::ContainerConfig;
 use corral_spec::record::{Launch, Status};
 use corral_spec::{HealthState, MountSource, NetworkMode, UserNamespace};
 
@@ -66,6 +67,8 @@ const LISTING: Listing = Listing {
           state: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\nnames: {{.Names}}\n\
           labels: {{- pad .Labels 1 0}}\nports: {{- pad .Ports 1 0}}\n",
 };
+/// The name that Docker's errors give a row.
+const ROW: &str = "*formatter.ContainerContext";
 const TABLE: &str = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
 const WITH_SIZE: &str = "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}\t{{.Size}}";
 
@@ -80,6 +83,7 @@ pub(super) fn ps(globals: &Globals, words: Words) -> Result<u8, Failure> {
         "" | "table" if flags.size => LISTING.format(WITH_SIZE)?,
         text => LISTING.format(text)?,
     };
+    format.check(ROW, &LISTING)?;
     let engine = globals.engine()?;
     engine.collect_if_possible();
     let filter = PsFilter::new(&engine, &flags.filter)?;
@@ -106,6 +110,7 @@ pub(super) fn ps(globals: &Globals, words: Words) -> Result<u8, Failure> {
         } else {
             Sizes::Nothing
         },
+        config: ["Ports", "Labels", "Label"].iter().any(|cell| format.mentions(cell)),
         clean: to_terminal(),
     };
     let rows = kept.iter().map(|view| cells.row(view)).collect::<Result<Vec<_>, _>>()?;
@@ -118,7 +123,7 @@ pub(super) fn disk_usage(engine: &Engine, views: &[View]) -> Result<String, Fail
     let format = LISTING.format(
         "table {{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}",
     )?;
-    let cells = Cells { engine, whole: false, sizes: Sizes::Writable, clean: to_terminal() };
+    let cells = Cells { engine, whole: false, sizes: Sizes::Writable, config: false, clean: to_terminal() };
     let rows = views.iter().map(|view| cells.row(view)).collect::<Result<Vec<_>, _>>()?;
     format.rows(&rows)
 }
@@ -136,6 +141,8 @@ struct Cells<'e> {
     engine: &'e Engine,
     whole: bool,
     sizes: Sizes,
+    /// Whether a cell needs the image's config, which is read from the disk.
+    config: bool,
     clean: bool,
 }
 
@@ -146,7 +153,8 @@ impl Cells<'_> {
         let cut = |text: String, most| if self.whole { text } else { ellipsis(&text, most) };
         // Its records may be gone: it is being removed.
         let launch = self.engine.launch(&record.id).ok();
-        let labels: BTreeMap<String, String> = labels(view);
+        let config = if self.config { self.engine.config(record) } else { ContainerConfig::default() };
+        let labels = config.labels.clone();
         let joined: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let size = match self.sizes {
             Sizes::Nothing => corral_engine::Size::default(),
@@ -165,7 +173,7 @@ impl Cells<'_> {
             ("Command", quoted(&cut(launch.as_ref().map_or_else(String::new, command), 20)).into()),
             ("CreatedAt", moment(record.created_ns).into()),
             ("RunningFor", created.into()),
-            ("Ports", "".into()),
+            ("Ports", text(&ports(&exposed(&config)))),
             ("State", view.state.as_str().into()),
             ("Status", status(view, launch.as_ref()).into()),
             ("Size", sizes(size, record.spec.limits.disk.map(|bound| bound.0)).into()),
@@ -179,7 +187,7 @@ impl Cells<'_> {
         ];
         let labels = labels.into_iter();
         let labels = labels.map(|(key, value)| (key, if self.clean { harmless(&value) } else { value }));
-        Ok(Value::row("*formatter.ContainerContext", cells, labels.collect()))
+        Ok(Value::row(ROW, cells, labels.collect()))
     }
 }
 
@@ -197,9 +205,47 @@ fn sizes(size: corral_engine::Size, bound: Option<u64>) -> String {
     if size.root > 0 { format!("{writable} (virtual {})", output::size(size.root)) } else { writable }
 }
 
-/// The labels of a container; of two that are given for a key, the later.
-pub(super) fn labels(view: &View) -> BTreeMap<String, String> {
-    view.record.spec.labels.iter().cloned().collect()
+/// The labels of a container: its image's, and over them its own.
+///
+/// # Errors
+/// When those of the image cannot be read, be it there.
+pub(super) fn labels(engine: &Engine, view: &View) -> Result<BTreeMap<String, String>, Failure> {
+    match engine.store().resolve(&view.record.image.to_string()) {
+        Err(error) if error.kind() != corral_spec::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(engine.config(&view.record).labels),
+    }
+}
+
+/// The ports that a configuration exposes, with their protocol.
+pub(super) fn exposed(config: &ContainerConfig) -> Vec<String> {
+    let whole = |port: &String| if port.contains('/') { port.clone() } else { format!("{port}/tcp") };
+    config.exposed_ports.iter().map(whole).collect()
+}
+
+/// `80-81/tcp, 90/udp`: exposed ports as Docker's client puts neighbours together.
+fn ports(exposed: &[String]) -> String {
+    let parse = |port: &String| {
+        let (range, protocol) = port.split_once('/')?;
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        Some((first.parse::<u16>().ok()?, last.parse::<u16>().ok()?, protocol.to_owned()))
+    };
+    let mut known: Vec<_> = exposed.iter().filter_map(parse).collect();
+    known.sort();
+    let mut open: BTreeMap<String, (u16, u16)> = BTreeMap::new();
+    let mut told = Vec::new();
+    let tell = |protocol: &str, (first, last): (u16, u16)| match first == last {
+        true => format!("{first}/{protocol}"),
+        false => format!("{first}-{last}/{protocol}"),
+    };
+    for (first, last, protocol) in known {
+        match open.get_mut(&protocol) {
+            Some(range) if u32::from(first) <= u32::from(range.1) + 1 => range.1 = range.1.max(last),
+            Some(range) => told.push(tell(&protocol, std::mem::replace(range, (first, last)))),
+            None => drop(open.insert(protocol, (first, last))),
+        }
+    }
+    told.extend(open.iter().map(|(protocol, range)| tell(protocol, *range)));
+    told.join(", ")
 }
 
 /// Names of volumes and paths of binds.
@@ -280,4 +326,24 @@ fn status(view: &View, launch: Option<&Launch>) -> String {
         text.push_str(&format!(" [{}]", weaker.join(", ")));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbouring_ports_are_one() {
+        let check = |exposed: &[&str], expect: &str| {
+            let exposed_ports = exposed.iter().map(|port| (*port).to_owned()).collect();
+            let config = ContainerConfig { exposed_ports, ..ContainerConfig::default() };
+            assert_eq!(ports(&self::exposed(&config)), expect, "{exposed:?}");
+        };
+        check(&[], "");
+        check(&["80"], "80/tcp");
+        check(&["443/tcp", "80/tcp", "81/tcp", "53/udp", "82"], "80-82/tcp, 443/tcp, 53/udp");
+        check(&["8000-8010/tcp", "8005/tcp", "8011/tcp"], "8000-8011/tcp");
+        check(&["80/tcp", "80/udp", "65535/udp"], "80/udp, 80/tcp, 65535/udp");
+        check(&["http", "99999/tcp", "-1", "80/tcp"], "80/tcp");
+    }
 }

@@ -5,9 +5,23 @@ use super::ps::{labels, network};
 use crate::failure::Failure;
 use crate::filter::{Filter, Filters, invalid};
 
+/// There is one `isolation` on Linux, and Docker's engine does not look at the filter there.
 const KNOWN: &[&str] = &[
-    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "label", "name", "network",
-    "publish", "since", "status", "volume",
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "isolation",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
 ];
 const STATES: [&str; 7] = ["created", "running", "paused", "restarting", "removing", "exited", "dead"];
 const HEALTHS: [&str; 4] = ["starting", "healthy", "unhealthy", "none"];
@@ -90,7 +104,6 @@ impl<'e> PsFilter<'e> {
             && (filters.pattern("name", record.name.as_str())
                 || filters.pattern("name", &format!("/{}", record.name)))
             && filters.pattern("id", record.id.as_str())
-            && filters.labels(&labels(view))
             && filters.exact("status", &[view.state.as_str()])
             && filters.exact("health", &[health(view)])
             && self.before_ns.is_none_or(|moment| record.created_ns < moment)
@@ -98,7 +111,10 @@ impl<'e> PsFilter<'e> {
             && (self.exited.is_empty() || code.is_some_and(|code| self.exited.contains(&code)))
             && self.mounts(view)
             && self.network(view);
-        Ok(plain && self.descends(&record.image)? && self.exposes(&record.image)?)
+        Ok(plain
+            && (!filters.asks_labels() || filters.labels(&labels(self.engine, view)?))
+            && self.descends(&record.image)?
+            && self.exposes(&record.image)?)
     }
 
     fn network(&self, view: &View) -> bool {

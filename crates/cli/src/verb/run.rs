@@ -59,6 +59,7 @@ fn try_run(globals: &Globals, flags: &RunFlags) -> Result<u8, Failure> {
             (false, true) => Watch::Nobody,
             (false, false) => Watch::Caller,
         },
+        typed: Some(flags.typed(streams)),
     })?;
     if let Err(failure) = cid.map_or(Ok(()), |cid| cid.write(&prepared.record.id)) {
         // It was to go with its end, and does not begin. What is kept is there to be looked at, as Docker's is.
@@ -149,6 +150,7 @@ pub(super) fn create(globals: &Globals, words: Words) -> Result<u8, Failure> {
             spec,
             life: Life::Lasting,
             watch: Watch::Nobody,
+            typed: Some(flags.typed(flags.settings().streams(flags.interactive, false)?)),
         })?)?;
         cid.map_or(Ok(()), |cid| cid.write(&id))?;
         corral_fault::step!(IdUnsaid);

@@ -12,6 +12,8 @@ use crate::template::{Template, Value};
 use crate::{Words, output};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// Of Docker's API: the version whose command line, with its flags and templates, this one follows.
+const API_VERSION: &str = "1.50";
 
 #[derive(Debug, clap::Args)]
 struct FormatFlags {
@@ -24,18 +26,31 @@ struct FormatFlags {
 pub(super) fn version(_: &Globals, words: Words) -> Result<u8, Failure> {
     let Some(flags) = super::parse::<FormatFlags>("version", words)? else { return Ok(0) };
     if flags.format.is_empty() {
-        let line = format!(" Version:\t{VERSION}\n OS/Arch:\tlinux/{}\n", architecture());
-        let engine = line.replace('\n', "\n ").replace(" Version", "  Version");
+        let line = format!(
+            " Version:\t{VERSION}\n API version:\t{API_VERSION}\n OS/Arch:\tlinux/{}\n",
+            architecture()
+        );
+        let engine = format!(" {}", line.replace('\n', "\n "));
         let text = format!("Client:\n{line}\nServer: Corral\n Engine:\n{}\n", engine.trim_end());
         output::print(&columns(&text, 20, 1))?;
         return Ok(0);
     }
-    let part = json!({ "Version": VERSION, "Os": "linux", "Arch": architecture() });
-    let mut server = part.clone();
+    // Neither Go, nor a revision, nor a time of building is known to the program.
+    let part = json!({
+        "Version": VERSION, "ApiVersion": API_VERSION, "GitCommit": "", "GoVersion": "", "Os": "linux",
+        "Arch": architecture(), "BuildTime": "",
+    });
+    let mut client = part.clone();
+    client["Platform"] = json!({ "Name": "Corral" });
+    client["DefaultAPIVersion"] = API_VERSION.into();
+    client["Context"] = "".into();
+    let mut server = part;
+    server["MinAPIVersion"] = API_VERSION.into();
+    server["Experimental"] = false.into();
     server["Platform"] = json!({ "Name": "Corral" });
     server["KernelVersion"] = rustix::system::uname().release().to_string_lossy().into();
     server["Components"] = json!([{ "Name": "Engine", "Version": VERSION, "Details": { "Os": "linux", "Arch": architecture() } }]);
-    document("version", &flags.format, 64, &json!({ "Client": part, "Server": server }))
+    document("version", &flags.format, 64, &json!({ "Client": client, "Server": server }))
 }
 
 /// What a template makes of a document that has no name.

@@ -1,10 +1,13 @@
 //! The bounds of a container under Docker's keys (HostConfig). As Docker, 0 and the empty text say that there is none.
 
 use corral_spec::record::{DiskKeeper, Launch};
-use corral_spec::{Resources, Swap, ThrottleKind};
+use corral_spec::{DeviceKind, DeviceRule, Resources, Swap, ThrottleKind};
+use corral_state::ContainerRecord;
 use serde_json::{Value, json};
 
-pub(super) fn shown(launch: &Launch) -> Value {
+use super::or_null;
+
+pub(super) fn shown(record: &ContainerRecord, launch: &Launch) -> Value {
     let limits = &launch.cgroup;
     let more = &limits.more;
     let swap = match (more.memory_swap, limits.memory) {
@@ -39,6 +42,7 @@ pub(super) fn shown(launch: &Launch) -> Value {
         "BlkioDeviceReadIOps": throttles(more, ThrottleKind::ReadOperations),
         "BlkioDeviceWriteIOps": throttles(more, ThrottleKind::WriteOperations),
         "CgroupParent": more.cgroup_parent.as_ref().map_or("", |parent| parent.as_str()),
+        "DeviceCgroupRules": or_null(record.spec.limits.more.device_rules.iter().map(rule).collect::<Vec<_>>()),
         "Devices": launch.host_devices.iter().map(|device| json!({
             "PathOnHost": device.source,
             "PathInContainer": device.target,
@@ -47,9 +51,9 @@ pub(super) fn shown(launch: &Launch) -> Value {
     })
 }
 
-/// What the user asked for the writable layer; as Docker, `null` if nothing.
+/// What the user asked for the writable layer.
 pub(super) fn storage(spec: &corral_spec::ContainerSpec) -> Value {
-    spec.limits.disk.map_or(Value::Null, |size| json!({ "size": size.0.to_string() }))
+    spec.limits.disk.map_or(json!({}), |size| json!({ "size": size.0.to_string() }))
 }
 
 /// Each bound on disk, and who enforces it.
@@ -63,6 +67,17 @@ pub(super) fn keeper(keeper: DiskKeeper) -> String {
         DiskKeeper::Project(project) => format!("file system, project {project}"),
         DiskKeeper::Monitor => "monitor".into(),
     }
+}
+
+/// As `--device-cgroup-rule` takes it.
+fn rule(rule: &DeviceRule) -> String {
+    let kind = match rule.kind {
+        None => 'a',
+        Some(DeviceKind::Char) => 'c',
+        Some(DeviceKind::Block) => 'b',
+    };
+    let part = |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |number| number.to_string());
+    format!("{kind} {}:{} {}", part(rule.major), part(rule.minor), rule.access)
 }
 
 /// The access that the rule for its number gives.

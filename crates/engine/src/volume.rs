@@ -392,7 +392,7 @@ impl Engine {
     fn owners_in(&self, name: &str, dir: &OwnedFd) -> Result<Owners, Error> {
         match Backing::of(&self.find_volume(name)?.options)? {
             Backing::Own { .. } => Ok(Owners::Keep),
-            Backing::Bind(_) | Backing::Memory { .. } => {
+            Backing::Bind { .. } | Backing::Memory { .. } => {
                 let stat =
                     fstat(dir).map_err(|errno| Error::io(format!("look at volume {name}"))(errno.into()))?;
                 Ok(Owners::Plain(stat.st_uid, stat.st_gid))

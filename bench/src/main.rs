@@ -30,6 +30,7 @@ mod release;
 mod start;
 mod syscalls;
 mod throughput;
+mod warm;
 
 use std::process::ExitCode;
 
@@ -51,6 +52,7 @@ const BENCHMARKS: &[Benchmark] = &[
     ("monitor", "memory of the monitors of idle containers", monitor::run),
     ("binary", "size and start of the binary", binary::run),
     ("pack", "pack examples/librarian again", pack::run),
+    ("warm", "a Python agent forked from a template, against a cold start", warm::run),
     ("release", "a clean release build (only when named)", release::run),
 ];
 

@@ -6,6 +6,8 @@ use corral_spec::{
     RestartPolicy, Ulimit, UserNamespace,
 };
 
+use corral_engine::Warmth;
+
 use crate::Failure;
 use crate::failure::ENGINE;
 use crate::limit_flags::LimitFlags;
@@ -129,6 +131,20 @@ pub(crate) struct MoreFlags {
     limits: LimitFlags,
     #[command(flatten)]
     settings: SettingFlags,
+    /// Fork the program from the image's template: auto, always or never
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, require_equals = true, default_missing_value = "always")]
+    warm: Option<Warm>,
+}
+
+/// `--warm`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Warm {
+    /// If there is one that can stand for it.
+    Auto,
+    /// Or not at all.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// All flags.
@@ -199,6 +215,15 @@ impl RunFlags {
         };
         self.more.settings.fill(&mut spec)?;
         Ok(spec)
+    }
+
+    /// Whether the container is forked from a template.
+    pub(crate) fn warmth(&self) -> Warmth<'static> {
+        match self.more.warm {
+            None | Some(Warm::Auto) => Warmth::IfPossible,
+            Some(Warm::Always) => Warmth::Needed,
+            Some(Warm::Never) => Warmth::Cold,
+        }
     }
 
     /// The flags for names, notes and streams.

@@ -54,7 +54,7 @@ impl Engine {
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
-        collected.leases = self.layout.collect_leases()?;
+        collected.leases = self.layout.collect_leases()? + self.collect_templates()?;
         failed.map_or(Ok(collected), Err)
     }
 

@@ -10,6 +10,7 @@ use corral_spec::{
 use corral_state::{ContainerLock, ContainerRecord, IdSlot, Life, Typed, write_record};
 
 use crate::plan::{self, Facts};
+use crate::warm::Warmth;
 use crate::{Engine, Error, PROFILE_LABEL, device, host, journal, name};
 
 /// A container that exists and is still locked by us: it can be started, or left.
@@ -38,6 +39,8 @@ pub struct Wanted<'a> {
     pub watch: Watch,
     /// How it was asked for, to be shown.
     pub typed: Option<Typed>,
+    /// Whether it is forked from a template, or one.
+    pub warmth: Warmth<'a>,
 }
 
 /// Who watches a new container's streams.
@@ -82,7 +85,7 @@ impl Engine {
 
     /// As [`Engine::create`], with mounts of the engine's own after those that the user asked for.
     pub(crate) fn create_with(&self, wanted: Wanted<'_>, extra: Vec<Mount>) -> Result<Prepared, Error> {
-        let Wanted { image, image_name, mut spec, life, watch, typed } = wanted;
+        let Wanted { image, image_name, mut spec, life, watch, typed, warmth } = wanted;
         device::number_block_devices(&mut spec)?;
         self.glance()?;
         // Nothing of the image may be collected between our look at it and our record of using it.
@@ -124,6 +127,7 @@ impl Engine {
         };
         let mut launch = plan::launch(&facts, &spec)?;
         self.make_volumes(&spec, &facts.lowers)?;
+        self.warm_up(&mut launch, image, warmth, profile)?;
         corral_fault::step!(MountsSettled);
         make_dir(&facts.data_dir, 0o700)?;
         make_layer(&launch)?;
@@ -140,6 +144,7 @@ impl Engine {
             spec,
             mount_images: settled.images.clone(),
             typed,
+            warm: launch.warm.clone(),
         };
         launch.journal = Some(journal::for_monitor(self, &record, image));
         let records_dir = self.layout().records(&record.id, life);

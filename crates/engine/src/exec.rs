@@ -2,7 +2,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use corral_runtime::{Exec, Io};
-use corral_spec::record::{Launch, Process};
+use corral_spec::record::{Launch, Process, Warm};
 use corral_spec::{AbsPath, ContainerId, EnvVar, UserNamespace, UserSpec};
 
 use crate::sealed::Sealed;
@@ -44,6 +44,14 @@ impl Engine {
                 });
             }
         };
+        // What ran there would stand above all containers that are forked from it.
+        if matches!(view.record.warm, Some(Warm::Template { .. })) {
+            return Err(Error::WrongState {
+                name: view.record.name.to_string(),
+                state: "a template",
+                way_out: "nothing else runs in it; exec in a container that was forked from it",
+            });
+        }
         let launch = self.launch(id)?;
         let process = self.process(&launch, request)?;
         let note = self.record_exec(&view.record, &process.argv)?;

@@ -65,6 +65,7 @@ mod usage;
 mod view;
 mod volume;
 mod wait;
+mod warm;
 
 use corral_image::Store;
 use corral_state::Layout;
@@ -90,6 +91,7 @@ pub use update::Updating;
 pub use usage::{Share, Usage};
 pub use view::{State, View};
 pub use volume::VolumeRequest;
+pub use warm::{TemplateRequest, Warmth};
 
 /// The label by which an image asks for a profile; it can only narrow.
 pub const PROFILE_LABEL: &str = "dev.corral.profile";

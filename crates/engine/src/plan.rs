@@ -128,6 +128,7 @@ pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, 
         restart: spec.restart,
         journal: None,
         disk: Vec::new(),
+        warm: None,
     };
     launch.mounts.extend_from_slice(&facts.extra);
     judge_launch(facts.profile, &launch)?;

@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use corral_policy::judge_launch;
 use corral_spec::{ContainerId, UserNamespace};
-use corral_state::Life;
+use corral_state::{Life, write_record};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::create::make_layer;
@@ -49,11 +49,15 @@ impl Engine {
         }
         let lock = self.layout.lock(id)?;
         let life = self.layout.life(id);
-        let launch = self.launch(id)?;
+        let mut launch = self.launch(id)?;
         // It lay on disk, and this build's rules may be stricter than those that it was made under.
         if let Err(denial) = judge_launch(view.record.profile, &launch) {
             self.record_denial("container start", view.record.name.as_str(), &denial)?;
             return Err(denial.into());
+        }
+        // Its template may be gone, and only `run` chooses one.
+        if launch.warm.take().is_some() {
+            write_record(&self.layout.records(id, life).join("launch.json"), &launch, life == Life::Lasting)?;
         }
         make_layer(&launch)?;
         crate::disk::check_keepers(&launch)?;

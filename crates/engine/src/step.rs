@@ -11,7 +11,7 @@ use corral_state::{Life, write_record};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use crate::{Engine, Error, Wanted, Watch, host};
+use crate::{Engine, Error, Wanted, Warmth, Watch, host};
 
 /// What a step may print before the rest is dropped.
 const OUTPUT_LIMIT: u64 = 16 << 20;
@@ -80,6 +80,7 @@ impl Engine {
                 life: Life::Passing,
                 watch: Watch::Nobody,
                 typed: None,
+                warmth: Warmth::Cold,
             },
             mounts(step)?,
         )?;

@@ -11,6 +11,7 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use rustix::stdio::{stdin, stdout};
 
+use crate::records::Directory;
 use crate::{Error, LOCK, SOCKET};
 
 /// How often a lock that somebody holds is tried again, a millisecond apart: who only asks whether a monitor
@@ -90,20 +91,25 @@ pub fn lock(run_dir: &Path, directory: impl AsFd, held: OwnedFd) -> Result<File,
     Err(Error::Locked(run_dir.to_owned()))
 }
 
-/// Listens for clients. The socket has mode 0600 from its first moment.
-pub fn listen(run_dir: &Path, directory: impl AsFd) -> Result<OwnedFd, Error> {
-    let path = run_dir.join(SOCKET);
+/// Listens for clients.
+pub fn listen(run_dir: &Directory) -> Result<OwnedFd, Error> {
+    listen_at(run_dir, SOCKET, SocketType::STREAM)
+}
+
+/// Listens at a name in the run directory. The socket has mode 0600 from its first moment.
+pub fn listen_at(run_dir: &Directory, name: &str, kind: SocketType) -> Result<OwnedFd, Error> {
+    let directory = &run_dir.fd;
+    let path = run_dir.path.join(name);
     let fail = |errno: Errno| Error::file("listen at", &path)(io::Error::from(errno));
     // By descriptor, because a socket address has room for 107 bytes only.
-    let address = format!("/proc/self/fd/{}/{SOCKET}", directory.as_fd().as_raw_fd());
+    let address = format!("/proc/self/fd/{}/{name}", directory.as_raw_fd());
     let address = SocketAddrUnix::new(address).map_err(fail)?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket =
-        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).map_err(fail)?;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None).map_err(fail)?;
     rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(fail)?;
     match rustix::net::bind(&socket, &address) {
         // Left by a monitor that was killed: the lock is ours, so nobody listens there.
-        Err(Errno::ADDRINUSE) => rustix::fs::unlinkat(directory, SOCKET, rustix::fs::AtFlags::empty())
+        Err(Errno::ADDRINUSE) => rustix::fs::unlinkat(directory, name, rustix::fs::AtFlags::empty())
             .and_then(|()| rustix::net::bind(&socket, &address)),
         other => other,
     }

@@ -68,7 +68,7 @@ fn run(
     let mut pump = Pump::new(&mut client, options)?;
     let stdin = launch.process.stdin || launch.process.tty;
     let first = Peer::new(0, theirs, Role::Foreground, stdin);
-    let begun = enter::listen(&run_dir.path, &run_dir.fd)
+    let begun = enter::listen(&run_dir)
         .and_then(|listener| Ok((begin(&run_dir, launch, events, 0)?, Clients::new(listener, Some(first)))));
     let (mut begun, clients) = match begun {
         Ok(begun) => begun,

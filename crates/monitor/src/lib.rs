@@ -40,6 +40,7 @@ mod records;
 mod restart;
 mod streams;
 mod supervise;
+mod warm;
 
 use std::ffi::OsString;
 use std::os::fd::OwnedFd;
@@ -61,6 +62,7 @@ use protocol::ToClient;
 use records::{Directory, Durability, now_ns};
 use streams::Streams;
 use supervise::{Clients, Supervisor};
+use warm::Nursery;
 
 /// The socket in the run directory.
 const SOCKET: &str = "attach.sock";
@@ -128,7 +130,7 @@ pub fn run(invocation: &Invocation) -> After {
     if let Some(first) = &mut first {
         first.stdin = launch.process.stdin || launch.process.tty;
     }
-    match enter::listen(&run_dir.path, &run_dir.fd) {
+    match enter::listen(&run_dir) {
         Ok(listener) => lives(invocation, place, launch, (Clients::new(listener, first), run_dir)),
         Err(error) => finish::fail(place, run_dir, first.into_iter().collect(), &Ending::of(&launch), &error),
     }
@@ -164,7 +166,8 @@ fn lives(
         ending.events.clone_from(&ended.events);
         finish::record_end(&ending.events, &ended.exit, &ended.run_dir);
         match restart::again(&mut ended, &place, &ending, &mut backoff) {
-            Some(next) => launch = next,
+            // Its template may be gone by now.
+            Some(next) => launch = Launch { warm: None, ..next },
             None => return finish::finish(ended, place, &ending),
         }
         (clients, run_dir) = (ended.clients, ended.run_dir);
@@ -189,6 +192,7 @@ struct Begun {
     status: Status,
     checks: Option<Checks>,
     watch: Option<Watch>,
+    nursery: Option<Nursery>,
 }
 
 impl Begun {
@@ -200,7 +204,7 @@ impl Begun {
         run_dir: Directory,
         events: Events,
     ) -> Supervisor {
-        let Self { running, streams, status, checks, watch } = self;
+        let Self { running, streams, status, checks, watch, nursery } = self;
         clients.tell(ToClient::Started { pid: status.init.pid });
         corral_fault::step!(StartTold);
         let (lost, over, held) = (None, None, None);
@@ -212,6 +216,7 @@ impl Begun {
             status,
             checks,
             watch,
+            nursery,
             run_dir,
             lost,
             over,
@@ -223,7 +228,8 @@ impl Begun {
 
 fn begin(run_dir: &Directory, launch: &Launch, events: &mut Events, restarts: u32) -> Result<Begun, Error> {
     let monitor = corral_runtime::process_name(rustix::process::getpid().as_raw_nonzero().get())?;
-    let (io, mut streams) = streams::open(launch)?;
+    let (mut io, mut streams) = streams::open(launch)?;
+    let nursery = Nursery::open(launch, &mut io, run_dir)?;
     let mut created = corral_runtime::create(launch, io)?;
     if let Some(console) = created.console.take() {
         streams.set_terminal(console)?;
@@ -247,7 +253,7 @@ fn begin(run_dir: &Directory, launch: &Launch, events: &mut Events, restarts: u3
     let recorded = events.started().map_err(Error::from);
     corral_fault::step!(StartRecorded);
     match recorded.and_then(|()| run_dir.put(STATUS, &status, Durability::None)) {
-        Ok(()) => Ok(Begun { running, streams, status, checks: None, watch: Watch::of(launch) }),
+        Ok(()) => Ok(Begun { running, streams, status, checks: None, watch: Watch::of(launch), nursery }),
         Err(error) => {
             running.cleanup().iter().for_each(|error| run_dir.note(NOTES, &error.to_string()));
             Err(error)

@@ -38,6 +38,7 @@ use crate::peer::{Peer, Role};
 use crate::protocol::{ToClient, ToMonitor};
 use crate::records::{Directory, Durability, now_ns, timespec};
 use crate::streams::Streams;
+use crate::warm::Nursery;
 
 /// How long nothing happens before a monitor counts as idle, and gives up what it can have again.
 const REST_AFTER: Duration = Duration::from_millis(200);
@@ -61,6 +62,8 @@ enum Source {
     Here(client::Source),
     /// A health check writes, or has ended; files have been counted.
     Check,
+    /// A template has something to do.
+    Nursery,
 }
 
 /// All that a monitor knows while its container runs.
@@ -73,6 +76,7 @@ pub struct Supervisor {
     pub status: Status,
     pub checks: Option<Checks>,
     pub watch: Option<Watch>,
+    pub nursery: Option<Nursery>,
     pub run_dir: Directory,
     /// Output that the log refused, in bytes, and why the first time.
     pub lost: Option<(u64, String)>,
@@ -140,6 +144,7 @@ impl Supervisor {
                     Source::Client(at) => self.serve_client(at),
                     Source::Here(source) => here.push(source),
                     Source::Check => {}
+                    Source::Nursery => self.serve_nursery(),
                 }
             }
             self.check_health()?;
@@ -160,6 +165,15 @@ impl Supervisor {
         let killed = self.running.cgroup().kill().and_then(|()| self.running.signal(Signal::KILL));
         if let Err(error) = killed {
             self.run_dir.note(crate::NOTES, &error.to_string());
+        }
+    }
+
+    fn serve_nursery(&mut self) {
+        let Some(nursery) = &mut self.nursery else { return };
+        match nursery.act(&self.running, &self.run_dir) {
+            Ok(false) => {}
+            Ok(true) => self.kill(),
+            Err(error) => self.run_dir.note(crate::NOTES, &error.to_string()),
         }
     }
 
@@ -224,6 +238,10 @@ impl Supervisor {
         for fd in self.checks.iter().flat_map(Checks::fds).chain(measured) {
             sources.push(Source::Check);
             fds.push(PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        }
+        if let Some(nursery) = &self.nursery {
+            sources.push(Source::Nursery);
+            fds.push(PollFd::from_borrowed_fd(nursery.fd(), PollFlags::IN));
         }
         // Last: what is ready beside it is carried first.
         sources.push(Source::Ended);
@@ -362,6 +380,9 @@ impl Supervisor {
     }
 
     fn set_paused(&mut self, pause: bool) -> Result<(), Error> {
+        if self.nursery.is_some() {
+            return Err(Error::Refused("the container is a template, which never runs".into()));
+        }
         if self.status.paused == pause {
             let state = if pause { "already paused" } else { "not paused" };
             return Err(Error::Refused(format!("the container is {state}")));

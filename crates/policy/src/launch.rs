@@ -25,6 +25,9 @@ pub fn judge_launch(profile: ProfileName, launch: &Launch) -> Result<(), Denial>
         return Err(Denial::new("launch.pids", "the number of tasks is unbounded", "--pids-limit N"));
     }
     judge_disk(launch)?;
+    if launch.warm.is_some() && profile.name != ProfileName::Agent {
+        return Err(Denial::never("launch.warm", "only what runs as an agent is forked from a template"));
+    }
     match profile.name {
         ProfileName::Agent => judge_agent(&profile, launch),
         ProfileName::Standard | ProfileName::Build => Ok(()),

@@ -46,6 +46,10 @@ pub(crate) enum Word {
     FailedExec = 5,
     /// The process that was asked for has this number (exec only).
     Pid = 6,
+    /// A process is to be forked from a template.
+    Fork = 7,
+    /// There is nothing to be forked.
+    Unfit = 8,
 }
 
 /// A received message.
@@ -157,6 +161,7 @@ impl Channel {
             Error::Exec { program, source } => (Word::FailedExec, source.raw_os_error(), program.clone()),
             Error::Inside { act, source } => (Word::FailedInside, source.raw_os_error(), act.clone()),
             Error::Launch(text) => (Word::FailedInside, None, text.clone()),
+            Error::Template(text) => (Word::Unfit, None, text.clone()),
             other => (Word::FailedInside, None, other.to_string()),
         };
         let mut body = errno.unwrap_or(0).to_ne_bytes().to_vec();
@@ -177,6 +182,7 @@ impl Message {
         match self.word {
             // Not a system call that failed, but something refused: the text says all.
             Word::FailedInside if errno == 0 => Some(Error::Launch(text)),
+            Word::Unfit => Some(Error::Template(text)),
             Word::FailedInside => Some(Error::Inside { act: text, source }),
             Word::FailedExec => Some(Error::Exec { program: text, source }),
             _ => None,
@@ -186,9 +192,18 @@ impl Message {
 
 impl Word {
     fn of(byte: u8) -> Option<Self> {
-        [Self::Mounts, Self::Ready, Self::Go, Self::FailedInside, Self::FailedExec, Self::Pid]
-            .into_iter()
-            .find(|word| *word as u8 == byte)
+        [
+            Self::Mounts,
+            Self::Ready,
+            Self::Go,
+            Self::FailedInside,
+            Self::FailedExec,
+            Self::Pid,
+            Self::Fork,
+            Self::Unfit,
+        ]
+        .into_iter()
+        .find(|word| *word as u8 == byte)
     }
 }
 

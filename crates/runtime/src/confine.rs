@@ -18,7 +18,8 @@ use corral_spec::{NetworkMode, Ulimit};
 use rustix::fs::{CWD, Gid, Mode, OFlags, ResolveFlags, Uid, openat2};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Resource, Rlimit, Signal, chdir, fchdir, prlimit, set_parent_process_death_signal, setrlimit, umask,
+    Pid, Resource, Rlimit, Signal, chdir, fchdir, getrlimit, prlimit, set_parent_process_death_signal,
+    setrlimit, umask,
 };
 use rustix::thread::{
     CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities,
@@ -65,6 +66,16 @@ pub(crate) fn limit(pid: Option<Pid>, ulimits: &[Ulimit]) -> Result<(), Error> {
         })?;
     }
     Ok(())
+}
+
+/// Gives another process the limits of this one, as a child has them; what it has lowered stays so where this process
+/// may not raise it.
+pub(crate) fn inherit_limits(pid: i32) -> Result<(), Error> {
+    let pid = Pid::from_raw(pid);
+    RESOURCES.iter().try_for_each(|(name, resource)| match prlimit(pid, *resource, getrlimit(*resource)) {
+        Ok(_) | Err(Errno::PERM) => Ok(()),
+        Err(errno) => Err(Error::inside(format!("set the limit {name}"), errno)),
+    })
 }
 
 /// What the kernel adds to a process's readiness to be killed when the host's memory ends. Less than before needs the
@@ -183,25 +194,26 @@ fn drop_bounding(keep: CapabilitySet) -> Result<(), Errno> {
     Ok(())
 }
 
-/// getrlimit(2), by Docker's names.
 fn resource(name: &str) -> Option<Resource> {
-    Some(match name {
-        "as" => Resource::As,
-        "core" => Resource::Core,
-        "cpu" => Resource::Cpu,
-        "data" => Resource::Data,
-        "fsize" => Resource::Fsize,
-        "locks" => Resource::Locks,
-        "memlock" => Resource::Memlock,
-        "msgqueue" => Resource::Msgqueue,
-        "nice" => Resource::Nice,
-        "nofile" => Resource::Nofile,
-        "nproc" => Resource::Nproc,
-        "rss" => Resource::Rss,
-        "rtprio" => Resource::Rtprio,
-        "rttime" => Resource::Rttime,
-        "sigpending" => Resource::Sigpending,
-        "stack" => Resource::Stack,
-        _ => return None,
-    })
+    RESOURCES.iter().find(|(known, _)| *known == name).map(|(_, resource)| *resource)
 }
+
+/// getrlimit(2), by Docker's names.
+const RESOURCES: [(&str, Resource); 16] = [
+    ("as", Resource::As),
+    ("core", Resource::Core),
+    ("cpu", Resource::Cpu),
+    ("data", Resource::Data),
+    ("fsize", Resource::Fsize),
+    ("locks", Resource::Locks),
+    ("memlock", Resource::Memlock),
+    ("msgqueue", Resource::Msgqueue),
+    ("nice", Resource::Nice),
+    ("nofile", Resource::Nofile),
+    ("nproc", Resource::Nproc),
+    ("rss", Resource::Rss),
+    ("rtprio", Resource::Rtprio),
+    ("rttime", Resource::Rttime),
+    ("sigpending", Resource::Sigpending),
+    ("stack", Resource::Stack),
+];

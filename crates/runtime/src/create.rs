@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use corral_spec::record::{Launch, ProcessName};
+use corral_spec::record::{Launch, ProcessName, Warm};
 use corral_spec::{NetworkMode, Weaker};
 use rustix::process::Pid;
 
@@ -14,6 +14,7 @@ use crate::overlay::overlay;
 use crate::running::Child;
 use crate::sys::{Forked, fork};
 use crate::terminal::give_pipes;
+use crate::warm::{self, Joining, Nursery};
 use crate::{ControlGroup, Error, Running, confine, idmap};
 
 /// The container's ends of its standard streams.
@@ -40,6 +41,8 @@ pub struct Created {
     pub console: Option<OwnedFd>,
     running: Running,
     channel: Channel,
+    /// For a program that is not executed but forked.
+    joining: Option<Joining>,
 }
 
 impl Created {
@@ -59,8 +62,12 @@ impl Created {
     /// [`Error::Exec`] with the kernel's reason, or what failed while the child set itself up; the container is
     /// gone then.
     pub fn start(self) -> Result<Running, Error> {
-        let Self { running, channel, .. } = self;
-        match go(&channel) {
+        let Self { running, channel, joining, .. } = self;
+        let begun = match joining {
+            None => go(&channel),
+            Some(joining) => joining.join(&channel, running.name().pid),
+        };
+        match begun {
             Ok(()) => Ok(running),
             Err(cause) => Err(cause.with_left(running.cleanup())),
         }
@@ -79,14 +86,22 @@ pub fn create(launch: &Launch, io: Io) -> Result<Created, Error> {
     give_pipes(&io, &launch.process, launch.ids)?;
     let group = ControlGroup::create(&launch.cgroup, &format!("corral-{}", launch.id.short()))?;
     let tty = matches!(io, Io::Terminal);
-    let (child, channel) = match spawn(launch, io, caller, &group) {
+    let nursery = Nursery::of(launch);
+    let spawned = nursery.and_then(|nursery| match nursery {
+        None => spawn(launch, io, caller, &group).map(|spawned| (spawned, None)),
+        Some(nursery) => {
+            let joining = nursery.joining(launch, &io)?;
+            warm::spawn(launch, io, caller, (&group, &nursery)).map(|spawned| (spawned, Some(joining)))
+        }
+    });
+    let ((child, channel), joining) = match spawned {
         Ok(spawned) => spawned,
         Err(cause) => return Err(cause.with_left(group.remove())),
     };
     let mut running = Running::new(child, group);
     let prepared = prepare(Share::of(launch, caller), &mut running, &channel);
     match prepared.and_then(|()| tty.then(|| console(&channel)).transpose()) {
-        Ok(console) => Ok(Created { console, running, channel }),
+        Ok(console) => Ok(Created { console, running, channel, joining }),
         Err(cause) => Err(cause.with_left(running.cleanup())),
     }
 }
@@ -128,7 +143,12 @@ fn prepare(share: Share<'_>, running: &mut Running, channel: &Channel) -> Result
     confine::adjust_oom_score(pid, &launch.process)?;
     let userns = match launch.ids {
         Some(ids) => {
-            idmap::map_container(pid, ids)?;
+            match launch.warm {
+                None => idmap::map_container(pid, ids)?,
+                Some(Warm::Template { window }) => idmap::map_template(pid, ids, window)?,
+                // Mapped where it was made.
+                Some(Warm::Forked { .. }) => {}
+            }
             Some(idmap::namespace_of(pid)?)
         }
         None => None,

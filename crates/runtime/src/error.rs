@@ -126,6 +126,9 @@ pub enum Error {
     /// The container is frozen.
     #[error("the container is paused; `corral unpause` it first")]
     Paused,
+    /// A template is gone, or not fit to be forked.
+    #[error("the template of a warm start: {0}")]
+    Template(String),
     /// What a visitor of the container's files said.
     #[error("{0}")]
     Visit(String),
@@ -187,7 +190,7 @@ impl Error {
             Self::Inside { source, .. } | Self::Exec { source, .. } | Self::Process { source, .. } => {
                 of(source)
             }
-            Self::Gone(_) | Self::Paused => ErrorKind::Conflict,
+            Self::Gone(_) | Self::Paused | Self::Template(_) => ErrorKind::Conflict,
             Self::Died { .. } | Self::Hook { .. } => ErrorKind::Internal,
             Self::HalfMade { cause, .. } => cause.kind(),
         }

@@ -28,7 +28,7 @@ use crate::cgroup::Entrance;
 use crate::channel::{Channel, Word};
 use crate::confine;
 use crate::create::{console, go};
-use crate::inside::{Step, finish};
+use crate::inside::{Lead, Step, finish};
 use crate::program::Program;
 use crate::running::Child;
 use crate::sys::{Forked, exit, fork};
@@ -120,9 +120,10 @@ fn go_between(
     match join(&joining, init, entrance) {
         Ok(Forked::Child) => {
             drop(tell);
-            let (init, tty, ignored) = (joining.process.init, joining.process.tty, joining.ignored_signals);
+            let lead = Lead::of(joining.process, None);
+            let (tty, ignored) = (joining.process.tty, joining.ignored_signals);
             let ready = set_up(&joining);
-            finish(channel, ready, ignored, init, tty)
+            finish(channel, ready, ignored, (lead, tty))
         }
         Ok(Forked::Parent { pid, .. }) => {
             let told = tell.send(Word::Pid, &pid.to_ne_bytes(), &[]);

@@ -37,6 +37,19 @@ pub(crate) fn map_container(pid: i32, ids: IdMap) -> Result<(), Error> {
     map(pid, &extents, &extents)
 }
 
+/// The same for a template: the ids around its own are there too, unchanged.
+pub(crate) fn map_template(pid: i32, ids: IdMap, window: IdMap) -> Result<(), Error> {
+    let extents: Vec<_> = [Extent(0, ids.host, ids.count)].into_iter().chain(around(ids, window)).collect();
+    map(pid, &extents, &extents)
+}
+
+/// The window without what is mapped already.
+fn around(ids: IdMap, window: IdMap) -> impl Iterator<Item = Extent> {
+    let (end, window_end) = (ids.host + ids.count, window.host + window.count);
+    let parts = [(window.host, ids.host.min(window_end)), (end.max(window.host), window_end)];
+    parts.into_iter().filter(|(from, to)| from < to).map(|(from, to)| Extent(from, from, to - from))
+}
+
 /// The user namespace of a process.
 pub(crate) fn namespace_of(pid: i32) -> Result<OwnedFd, Error> {
     open(format!("/proc/{pid}/ns/user"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
@@ -150,6 +163,17 @@ mod tests {
             &[Extent(100_000, 100_000, 5), Extent(1000, 100_005, 1), Extent(100_006, 100_006, 65_530)],
         );
         check(1000, 65_535, &[Extent(100_000, 100_000, 65_535), Extent(1000, 165_535, 1)]);
+    }
+
+    #[test]
+    fn a_templates_window_has_a_hole_where_its_own_ids_are() {
+        let check = |host, expect: &[Extent]| {
+            let window = IdMap { host: 100, count: 30 };
+            assert_eq!(around(IdMap { host, count: 10 }, window).collect::<Vec<_>>(), expect);
+        };
+        check(110, &[Extent(100, 100, 10), Extent(120, 120, 10)]);
+        check(100, &[Extent(110, 110, 20)]);
+        check(120, &[Extent(100, 100, 20)]);
     }
 
     #[test]

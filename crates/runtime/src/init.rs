@@ -31,6 +31,25 @@ pub(crate) fn run(program: &Program, last: &LastStep, ignored_signals: u64, tty:
     }
 }
 
+/// Watches a program that was forked from a template into this pid namespace, and is or will be this process's child: its
+/// parent ends. Comes back only with an error.
+pub(crate) fn adopt(number: &[u8], last: &LastStep) -> Error {
+    let fail = |act: &'static str| move |error| Error::inside(act, error);
+    let number = <[u8; 4]>::try_from(number).ok().and_then(|bytes| Pid::from_raw(i32::from_ne_bytes(bytes)));
+    let Some(program) = number else { return Error::Launch("the program has no number".to_owned()) };
+    match block_signals().map_err(fail("block signals in the init process")).and_then(|()| last.take()) {
+        Err(error) => error,
+        Ok(()) => match close_all() {
+            Err(_) => exit(125),
+            Ok(()) => {
+                // It may have ended before signals were blocked, and nobody was told.
+                reap(program);
+                supervise(program)
+            }
+        },
+    }
+}
+
 fn start(program: &Program, last: &LastStep, ignored_signals: u64, tty: bool) -> Error {
     // A process group of its own, in the terminal's foreground: keys signal the program only once.
     if rustix::process::setpgid(None, None).is_ok() && tty {
@@ -56,16 +75,21 @@ fn supervise(child: Pid) -> ! {
             drop(kill(child, signal));
             continue;
         }
-        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            if pid != child {
-                continue;
-            }
-            if let Some(code) = status.exit_status() {
-                exit(code);
-            }
-            if let Some(signal) = status.terminating_signal() {
-                exit(128 + signal);
-            }
+        reap(child);
+    }
+}
+
+/// Reaps whoever has ended; ends as the program, if it is among them.
+fn reap(child: Pid) {
+    while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
+        if pid != child {
+            continue;
+        }
+        if let Some(code) = status.exit_status() {
+            exit(code);
+        }
+        if let Some(signal) = status.terminating_signal() {
+            exit(128 + signal);
         }
     }
 }

@@ -4,7 +4,7 @@ use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use corral_spec::record::{Kernel, Launch};
+use corral_spec::record::{Kernel, Launch, Process, Warm};
 use corral_spec::{AbsPath, NetworkMode, Weaker};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -39,8 +39,7 @@ impl Inside<'_> {
             self.channel,
             ready,
             self.caller.ignored_signals,
-            self.launch.process.init,
-            self.launch.process.tty,
+            (Lead::of(&self.launch.process, self.launch.warm.as_ref()), self.launch.process.tty),
         )
     }
 
@@ -108,6 +107,27 @@ impl Inside<'_> {
     }
 }
 
+/// What a process that is set up becomes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lead {
+    /// The program.
+    Program,
+    /// Its parent.
+    Init,
+    /// The parent of a program that is forked from a template.
+    Adopter,
+}
+
+impl Lead {
+    pub(crate) fn of(process: &Process, warm: Option<&Warm>) -> Self {
+        match (warm, process.init) {
+            (Some(Warm::Forked { .. }), _) => Self::Adopter,
+            (_, true) => Self::Init,
+            (_, false) => Self::Program,
+        }
+    }
+}
+
 /// All that is left to do.
 pub(crate) struct Step {
     pub(crate) program: Program,
@@ -120,11 +140,11 @@ pub(crate) fn finish(
     channel: Channel,
     ready: Result<Step, Error>,
     ignored_signals: u64,
-    init: bool,
-    tty: bool,
+    (lead, tty): (Lead, bool),
 ) -> ! {
-    let step = match ready.and_then(|step| report_ready(&channel, &step).map(|()| step)) {
-        Ok(step) => step,
+    let told = ready.and_then(|step| report_ready(&channel, &step, lead).map(|word| (step, word)));
+    let (step, word) = match told {
+        Ok(told) => told,
         Err(error) => give_up(&channel, &error),
     };
     let Step { program, last, terminal } = step;
@@ -134,16 +154,16 @@ pub(crate) fn finish(
         // Without descriptors there is nobody to tell; the parent sees the exit code.
         Err(_) => exit(125),
     };
-    let error = if init {
-        init::run(&program, &last, ignored_signals, tty)
-    } else {
-        match reset_signals(ignored_signals) {
+    let error = match lead {
+        Lead::Init => init::run(&program, &last, ignored_signals, tty),
+        Lead::Adopter => init::adopt(&word, &last),
+        Lead::Program => match reset_signals(ignored_signals) {
             Err(error) => Error::inside("reset signals", error),
             Ok(()) => match last.take() {
                 Err(error) => error,
                 Ok(()) => program.execute(),
             },
-        }
+        },
     };
     give_up(&channel, &error)
 }
@@ -153,7 +173,8 @@ fn give_up(channel: &Channel, error: &Error) -> ! {
     exit(error.exit_code().into())
 }
 
-fn report_ready(channel: &Channel, step: &Step) -> Result<(), Error> {
+/// What comes with the word to go.
+fn report_ready(channel: &Channel, step: &Step, lead: Lead) -> Result<Vec<u8>, Error> {
     let talk = |error| Error::inside("talk to the monitor", error);
     // Set here and not earlier: it would hide /proc/PID/uid_map from a monitor without privileges.
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
@@ -161,9 +182,11 @@ fn report_ready(channel: &Channel, step: &Step) -> Result<(), Error> {
     // Without a terminal nobody waits for this word: the next is the parent's.
     if let Some(terminal) = &step.terminal {
         channel.send(Word::Ready, &[], &[terminal.master.as_fd()]).map_err(talk)?;
+    } else if lead == Lead::Adopter {
+        channel.send(Word::Ready, &[], &[]).map_err(talk)?;
     }
     match channel.receive().map_err(talk)? {
-        Some(Message { word: Word::Go, .. }) => Ok(()),
+        Some(Message { word: Word::Go, body, .. }) => Ok(body),
         // The monitor died or changed its mind.
         _ => exit(125),
     }

@@ -56,6 +56,7 @@ mod sys;
 mod terminal;
 mod tree;
 mod visit;
+pub mod warm;
 
 pub use caller::process_name;
 pub use cgroup::{ControlGroup, OWN_DEVICES, Update, Usage};

@@ -80,6 +80,9 @@ pub struct Launch {
     /// Bounds on what it may keep on disk.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disk: Vec<DiskBound>,
+    /// Its part in warm starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm: Option<Warm>,
 }
 
 /// A bound on the files below some directories of the host's, which count together.
@@ -102,6 +105,34 @@ pub enum DiskKeeper {
     Project(u32),
     /// The container's monitor, which measures and ends the container.
     Monitor,
+}
+
+/// A container's part in warm starts (docs/warm.md).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Warm {
+    /// Containers are forked from its process.
+    Template {
+        /// Host ids that its user namespace maps to themselves, around its own: those of the containers.
+        window: IdMap,
+    },
+    /// Its program is forked from a template's process.
+    Forked {
+        /// The template's run directory.
+        template: PathBuf,
+        /// The user id of the template's process, inside.
+        uid: u32,
+        /// Its group id.
+        gid: u32,
+        /// How many words of the arguments name the program that the template has imported.
+        entry: usize,
+    },
+}
+
+/// What a template's imports did, in its run directory as `warm.json` once they are done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Imported {
+    /// The variables of the environment that they looked at; none: all of them.
+    pub variables: Option<Vec<String>>,
 }
 
 /// What the monitor needs to record events.

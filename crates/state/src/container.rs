@@ -1,5 +1,6 @@
 use std::path::Path;
 
+use corral_spec::record::Warm;
 use corral_spec::{ContainerId, ContainerName, ContainerSpec, Digest, ProfileName};
 use serde::{Deserialize, Serialize};
 
@@ -37,6 +38,9 @@ pub struct ContainerRecord {
     /// How it was asked for; older versions did not keep it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub typed: Option<Typed>,
+    /// Its part in warm starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm: Option<Warm>,
 }
 
 /// How a container was asked for, as far as it has no effect on the container: for who inspects it.

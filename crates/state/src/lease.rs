@@ -27,6 +27,11 @@ impl IdSlot {
         (offset % ID_RANGE == 0 && offset / ID_RANGE < SLOTS).then_some(Self(offset / ID_RANGE))
     }
 
+    /// First and number of all host ids that are ever leased.
+    pub const fn all() -> (u32, u32) {
+        (FIRST_HOST_ID, SLOTS * ID_RANGE)
+    }
+
     /// First host id of the range.
     pub const fn host(self) -> u32 {
         FIRST_HOST_ID + self.0 * ID_RANGE

@@ -33,6 +33,7 @@ mod update;
 mod usage;
 mod volume;
 mod volume_list;
+mod warm;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -97,6 +98,7 @@ const VERBS: &[(&str, &str, Act)] = &[
     ("update", "Update configuration of one or more containers", update::update),
     ("version", "Show the version", system::version),
     ("wait", "Block until one or more containers stop, then print their exit codes", containers::wait),
+    ("warm", "Keep a template of a Python agent, imports done, from which runs are forked", warm::warm),
 ];
 
 /// Docker's verbs that are known and not there yet: refused by name, never taken for something else.
@@ -134,7 +136,6 @@ const PLANNED: &[&str] = &[
     "serve",
     "dashboard",
     "deploy",
-    "warm",
     "approve",
 ];
 

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use corral_engine::{Engine, State, View};
 use corral_image::ContainerConfig;
-use corral_spec::record::{Launch, Status};
+use corral_spec::record::{Launch, Status, Warm};
 use corral_spec::{HealthState, MountSource, NetworkMode, UserNamespace};
 
 use super::ps_filter::PsFilter;
@@ -265,10 +265,16 @@ pub(super) const fn network(launch: &Launch) -> &'static str {
     }
 }
 
-/// Modes that the user named and that weaken the confinement: marked in every listing.
+/// Modes that the user named and that weaken the confinement, and what shares memory with others: marked in every
+/// listing.
 pub(super) fn weaker(view: &View, launch: Option<&Launch>) -> Vec<&'static str> {
     let spec = &view.record.spec;
     let mut modes = Vec::new();
+    match view.record.warm {
+        Some(Warm::Template { .. }) => modes.push("template"),
+        Some(Warm::Forked { .. }) => modes.push("warm"),
+        None => {}
+    }
     if spec.userns == UserNamespace::Host {
         modes.push("userns=host");
     }

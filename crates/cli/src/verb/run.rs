@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use corral_engine::{Engine, Prepared, Started, Wanted, Watch};
+use corral_engine::{Engine, Prepared, Started, Wanted, Warmth, Watch};
 use corral_image::Image;
 use corral_monitor::client::{AttachOptions, Beginning, Client, DetachKeys, Outcome, attach_terminal};
 use corral_monitor::{End, Here};
@@ -60,6 +60,7 @@ fn try_run(globals: &Globals, flags: &RunFlags) -> Result<u8, Failure> {
             (false, false) => Watch::Caller,
         },
         typed: Some(flags.typed(streams)),
+        warmth: flags.warmth(),
     })?;
     if let Err(failure) = cid.map_or(Ok(()), |cid| cid.write(&prepared.record.id)) {
         // It was to go with its end, and does not begin. What is kept is there to be looked at, as Docker's is.
@@ -151,6 +152,7 @@ pub(super) fn create(globals: &Globals, words: Words) -> Result<u8, Failure> {
             life: Life::Lasting,
             watch: Watch::Nobody,
             typed: Some(flags.typed(flags.settings().streams(flags.interactive, false)?)),
+            warmth: Warmth::Cold,
         })?)?;
         cid.map_or(Ok(()), |cid| cid.write(&id))?;
         corral_fault::step!(IdUnsaid);

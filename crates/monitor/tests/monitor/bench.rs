@@ -267,5 +267,6 @@ fn launch(dir: &Path, id: ContainerId, words: &[&str]) -> Launch {
         restart: corral_spec::RestartPolicy::No,
         journal: None,
         disk: Vec::new(),
+        warm: None,
     }
 }

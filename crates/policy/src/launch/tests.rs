@@ -67,6 +67,7 @@ fn launch(profile: ProfileName) -> Launch {
         restart: corral_spec::RestartPolicy::No,
         journal: None,
         disk: Vec::new(),
+        warm: None,
     }
 }
 

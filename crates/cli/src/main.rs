@@ -19,6 +19,7 @@ mod setting_flags;
 mod template;
 mod typed;
 mod unsupported;
+mod user;
 mod verb;
 mod weaker;
 mod words;

@@ -103,7 +103,7 @@ pub(crate) struct RunFlags {
     /// Confinement: standard, build or agent
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
-    /// User namespace: `host` is a weaker mode without one
+    /// User namespace: `keep-id` gives an ordinary user their own id inside, `host` is a weaker mode without one
     #[arg(long, value_name = "MODE")]
     userns: Option<String>,
     /// Proxy received signals to the process
@@ -207,7 +207,10 @@ impl RunFlags {
             userns: match self.userns.as_deref() {
                 None | Some("" | "private" | "auto") => UserNamespace::Private,
                 Some("host") => UserNamespace::Host,
-                Some(other) => return Err(bad(format!("--userns {other}: only private and host are there"))),
+                Some("keep-id") => UserNamespace::KeepId,
+                Some(other) => {
+                    return Err(bad(format!("--userns {other}: only private, keep-id and host are there")));
+                }
             },
             cap_add: self.cap_add.clone(),
             cap_drop: self.cap_drop.clone(),

@@ -1,8 +1,9 @@
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use corral_image::{Group, Image, ResolvedUser, read_file};
-use corral_spec::record::{GENERATION, Launch, Mount, MountKind};
+use corral_runtime::rootless::Shared;
+use corral_spec::record::{GENERATION, Launch, Mount, MountKind, Own};
 use corral_spec::{
     ContainerId, ContainerName, ContainerSpec, NetworkMode, ProfileName, UserNamespace, UserPart, UserSpec,
     Weaker,
@@ -86,6 +87,7 @@ impl Engine {
     /// As [`Engine::create`], with mounts of the engine's own after those that the user asked for.
     pub(crate) fn create_with(&self, wanted: Wanted<'_>, extra: Vec<Mount>) -> Result<Prepared, Error> {
         let Wanted { image, image_name, mut spec, life, watch, typed, warmth } = wanted;
+        spec.limits.more.no_groups |= self.ground.no_groups;
         device::number_block_devices(&mut spec)?;
         self.glance()?;
         // Nothing of the image may be collected between our look at it and our record of using it.
@@ -94,12 +96,13 @@ impl Engine {
         let profile = self.profile(image, spec.profile)?;
         let mut half = self.begin()?;
         let id = half.id.clone();
-        if spec.userns == UserNamespace::Private {
+        let own = own_ids(spec.userns, self.ground.shared)?;
+        if spec.userns == UserNamespace::Private && own.is_none() {
             half.slot = Some(self.layout().lease_ids(&id, life)?);
         }
         let name = half.lease_name(spec.name.clone(), life)?;
         let lowers = self.lowers(image);
-        let user = self.user(&spec, image, &lowers)?;
+        let user = self.user(&spec, image, (&lowers, own))?;
         // Its volumes stay until the record below says that they are used.
         let settled = self.settle_mounts(image, profile, &mut spec)?;
         half.anonymous.clone_from(&settled.anonymous);
@@ -110,10 +113,11 @@ impl Engine {
             image,
             image_name,
             profile,
-            binds: self.binds(&spec, &settled, &user)?,
+            binds: self.binds(&spec, &settled, (&user, own))?,
             host_devices: device::resolve(&spec.limits)?,
             user,
             slot: half.slot,
+            shared: self.ground.shared.zip(own),
             lowers,
             data_dir: self.layout().container(&id),
             run_dir: self.layout().run(&id),
@@ -175,7 +179,13 @@ impl Engine {
         image.layers.iter().rev().map(|layer| self.store().layer_dir(layer)).collect()
     }
 
-    fn user(&self, spec: &ContainerSpec, image: &Image, lowers: &[PathBuf]) -> Result<ResolvedUser, Error> {
+    /// Who the first process is: whom the user names, else with `keep-id` the user, else whom the image names.
+    fn user(
+        &self,
+        spec: &ContainerSpec,
+        image: &Image,
+        (lowers, own): (&[PathBuf], Option<Own>),
+    ) -> Result<ResolvedUser, Error> {
         let wanted = match (&spec.user, image.config.config.user.as_str()) {
             (Some(user), _) => Some(user.clone()),
             (None, "") => None,
@@ -184,6 +194,9 @@ impl Engine {
             })?),
         };
         let mut user = resolve_user(wanted.as_ref(), lowers)?;
+        if let Some(own) = own.filter(|_| spec.userns == UserNamespace::KeepId && spec.user.is_none()) {
+            (user.uid, user.gid) = (own.uid, own.gid);
+        }
         user.groups.extend(group_ids(&spec.settings.groups, lowers)?);
         user.groups.sort_unstable();
         user.groups.dedup();
@@ -243,6 +256,26 @@ impl Drop for Half<'_> {
     }
 }
 
+/// Which of the container's ids is an ordinary user; none for a container of the host's root.
+fn own_ids(userns: UserNamespace, shared: Option<Shared>) -> Result<Option<Own>, Error> {
+    let refuse = |reason: &str| Err(Error::Invalid(reason.to_owned()));
+    match (userns, shared) {
+        (UserNamespace::KeepId, None) => {
+            refuse("--userns keep-id is for ordinary users: as root, bind mounts keep their owner without it")
+        }
+        (_, None) => Ok(None),
+        (UserNamespace::Host, Some(_)) => refuse(
+            "--userns host: an ordinary user's namespace is that of all their containers, and its root would have power \
+             over them; leave it out, or name --userns keep-id to have your own id inside",
+        ),
+        (UserNamespace::KeepId, Some(Shared { count: 1, .. })) => {
+            refuse("--userns keep-id needs more than your own id: see /etc/subuid (corral doctor says how)")
+        }
+        (UserNamespace::Private, Some(_)) => Ok(Some(Own { uid: 0, gid: 0 })),
+        (UserNamespace::KeepId, Some(Shared { uid, gid, .. })) => Ok(Some(Own { uid, gid })),
+    }
+}
+
 /// Nothing of another processor's could be executed.
 fn check_architecture(image: &Image, name: &str) -> Result<(), Error> {
     let (found, host) = (&image.config.architecture, host::architecture());
@@ -265,22 +298,30 @@ pub(crate) fn make_dir(path: &Path, mode: u32) -> Result<(), Error> {
 /// The writable layer, where it is missing: that of a read-only root is in memory and ends with each run, and so
 /// does what overlayfs wants for an image that is mounted.
 pub(crate) fn make_layer(launch: &Launch) -> Result<(), Error> {
+    let exact = launch.shared.is_some();
     let scratch = launch.mounts.iter().filter_map(|mount| match &mount.kind {
         MountKind::Layers { scratch, .. } => Some(scratch),
         _ => None,
     });
     for dir in scratch {
         make_dir(dir, 0o700)?;
-        make_upper(dir)?;
+        make_upper(dir, exact)?;
     }
-    make_upper(&launch.root.writable)?;
+    make_upper(&launch.root.writable, exact)?;
     corral_fault::step!(WritableMade);
     Ok(())
 }
 
-fn make_upper(writable: &Path) -> Result<(), Error> {
+fn make_upper(writable: &Path, exact: bool) -> Result<(), Error> {
     // The container's root directory; the one above it lets nobody else through.
-    make_dir(&writable.join("upper"), 0o755)?;
+    let upper = writable.join("upper");
+    let is_new = exact && !upper.exists();
+    make_dir(&upper, 0o755)?;
+    if is_new {
+        // The user's mask is not the container's. The runtime sees to it where the owner changes too.
+        std::fs::set_permissions(&upper, std::fs::Permissions::from_mode(0o755))
+            .map_err(Error::io("give the writable layer its mode"))?;
+    }
     make_dir(&writable.join("work"), 0o700)
 }
 

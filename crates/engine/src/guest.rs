@@ -88,8 +88,11 @@ impl Engine {
     pub(crate) fn writable_layer(&self, launch: &Launch) -> (PathBuf, Upper) {
         let mount_points: BTreeSet<PathBuf> =
             launch.mounts.iter().map(|mount| mount.target.relative().to_owned()).collect();
-        let ids = launch.ids.map(|ids| (ids.host, ids.count));
-        (launch.root.writable.join("upper"), Upper { ids, mount_points, lowers: launch.root.lowers.clone() })
+        // An ordinary user's layers have the ids of their namespace, whatever a container sees.
+        let user_marks = launch.shared.is_some();
+        let ids = launch.ids.filter(|_| !user_marks).map(|ids| (ids.host, ids.count));
+        let lowers = launch.root.lowers.clone();
+        (launch.root.writable.join("upper"), Upper { ids, user_marks, mount_points, lowers })
     }
 }
 

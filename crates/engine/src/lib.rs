@@ -68,6 +68,7 @@ mod wait;
 mod warm;
 
 use corral_image::Store;
+use corral_runtime::rootless::Shared;
 use corral_state::Layout;
 
 pub use collect::Collected;
@@ -96,10 +97,23 @@ pub use warm::{TemplateRequest, Warmth};
 /// The label by which an image asks for a profile; it can only narrow.
 pub const PROFILE_LABEL: &str = "dev.corral.profile";
 
+/// Which commands of ours are inside an ordinary user's namespace already: those that another has started there.
+pub const INSIDE: &str = "CORRAL_USER_NAMESPACE";
+
+/// What containers are made with, beside what each is asked to be.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Ground {
+    /// The user's namespace that this process is in; none for the host's root.
+    pub shared: Option<Shared>,
+    /// The user has named the mode without control groups for every container.
+    pub no_groups: bool,
+}
+
 /// The store and the state of one root directory.
 pub struct Engine {
     layout: Layout,
     store: Store,
+    ground: Ground,
 }
 
 impl Engine {
@@ -107,15 +121,20 @@ impl Engine {
     ///
     /// # Errors
     /// When a directory cannot be made or used.
-    pub fn open(layout: Layout) -> Result<Self, Error> {
+    pub fn open(layout: Layout, ground: Ground) -> Result<Self, Error> {
         layout.prepare()?;
         let store = Store::open(layout.root())?;
-        Ok(Self { layout, store })
+        Ok(Self { layout, store, ground })
     }
 
     /// The image store.
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// What containers are made with.
+    pub fn ground(&self) -> Ground {
+        self.ground
     }
 
     /// Where things are.

@@ -2,7 +2,9 @@
 
 use corral_policy::Profile;
 use corral_spec::record::Cgroup;
-use corral_spec::{ContainerSpec, DeviceKind, DeviceRule, HostDevice, Resources, RestartPolicy, Swap};
+use corral_spec::{
+    ContainerSpec, DeviceKind, DeviceRule, HostDevice, Limits, Resources, RestartPolicy, Swap,
+};
 
 use crate::Error;
 
@@ -16,6 +18,9 @@ pub(crate) fn cgroup(
     devices: &[HostDevice],
 ) -> Result<Cgroup, Error> {
     let limits = &spec.limits;
+    if limits.more.no_groups {
+        return without_groups(limits);
+    }
     let mut more = limits.more.clone();
     for (request, device) in limits.devices.iter().zip(devices) {
         more.device_rules.push(DeviceRule {
@@ -36,6 +41,21 @@ pub(crate) fn cgroup(
     };
     check(&cgroup, limits.cpus.map(|_| processors()))?;
     Ok(cgroup)
+}
+
+/// The mode without control groups: what would be bounded by default is not, and what is asked for is refused.
+fn without_groups(limits: &Limits) -> Result<Cgroup, Error> {
+    let more = Resources { no_groups: true, pids_unlimited: true, ..Resources::default() };
+    let asked = Resources { no_groups: true, pids_unlimited: true, ..limits.more.clone() };
+    let bound = limits.memory.is_some() || limits.cpus.is_some() || limits.pids.is_some();
+    if bound || asked != more || !limits.devices.is_empty() {
+        return Err(Error::Invalid(
+            "--cgroups disabled: a limit or a device was asked for, and nothing would hold the container to it: leave \
+             one of the two out"
+                .into(),
+        ));
+    }
+    Ok(Cgroup { memory: None, cpu_millis: None, pids: None, more })
 }
 
 /// How many CPUs this host has.
@@ -161,6 +181,11 @@ impl LimitChange {
     /// The bounds after it.
     pub(crate) fn merge(&self, old: &Cgroup) -> Result<Cgroup, Error> {
         let (asked, was) = (&self.more, &old.more);
+        if was.no_groups && self.has_bounds() {
+            return Err(Error::Invalid(
+                "it has no control group (--cgroups disabled) that would hold it to a limit".into(),
+            ));
+        }
         if self.cpu_millis.is_some() && (was.cpu_period.is_some() || was.cpu_quota.is_some()) {
             let what = if was.cpu_period.is_some() { "Period" } else { "Quota" };
             let text = format!(

@@ -4,15 +4,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use corral_image::{Image, Owners, ResolvedUser, TreeWriter, copy_union, union_paths};
+use corral_image::{Image, ResolvedUser, TreeWriter, copy_union, union_paths};
 use corral_policy::confinement;
-use corral_spec::record::BindIds;
+use corral_spec::record::{BindIds, Own};
 use corral_spec::{
     AbsPath, ContainerId, ContainerSpec, Digest, MountRequest, MountSource, ProfileName, SourceOptions,
     UserNamespace,
 };
 use corral_state::{ContainerRecord, read_record, remove_tree, write_record};
 
+use crate::bind::Owners;
 use crate::create::make_dir;
 use crate::disk::within_quota;
 use crate::plan::Bind;
@@ -122,16 +123,17 @@ impl Engine {
         &self,
         spec: &ContainerSpec,
         settled: &Settled,
-        user: &ResolvedUser,
+        (user, own): (&ResolvedUser, Option<Own>),
     ) -> Result<Vec<Option<Bind>>, Error> {
+        let owners = Owners { userns: spec.userns, user, own };
         let mut images = settled.images.iter();
         let own_ids = || match spec.userns {
-            UserNamespace::Private => BindIds::Container,
+            UserNamespace::Private | UserNamespace::KeepId => BindIds::Container,
             UserNamespace::Host => BindIds::Unmapped,
         };
         let mut one = |mount: &MountRequest| match &mount.source {
             MountSource::Tmpfs { .. } => Ok(None),
-            MountSource::Bind(path) => bind::resolve(path, mount.read_only, spec.userns, user).map(Some),
+            MountSource::Bind(path) => bind::resolve(path, mount.read_only, &owners).map(Some),
             MountSource::Anonymous => Err(Error::Invalid(format!("volume {} has no name", mount.target))),
             MountSource::Image(name) => match images.next() {
                 Some(id) => self.image_bind((name, id), mount, own_ids()).map(Some),
@@ -145,7 +147,7 @@ impl Engine {
                     }
                     Backing::Bind { path, read_only } => {
                         let read_only = read_only || mount.read_only;
-                        match bind::resolve(&path, read_only, spec.userns, user)? {
+                        match bind::resolve(&path, read_only, &owners)? {
                             Bind::Path { source, ids, .. } => Bind::Path { source, ids, subpath, read_only },
                             other => other,
                         }
@@ -230,7 +232,10 @@ impl Engine {
         std::fs::write(&mark, "").map_err(fail("mark"))?;
         corral_fault::step!(VolumeFilling);
         let dir = File::open(&path).map_err(fail("open"))?;
-        let mut tree = TreeWriter::new(OwnedFd::from(dir.try_clone().map_err(fail("open"))?), Owners::Keep);
+        let mut tree = TreeWriter::new(
+            OwnedFd::from(dir.try_clone().map_err(fail("open"))?),
+            corral_image::Owners::Keep,
+        );
         let attributes = copy_union(&dirs, &mut tree)?;
         tree.finish()?;
         if let Some((uid, gid, mode)) = attributes {

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 
 use corral_image::{Image, ResolvedUser};
 use corral_policy::{CapabilitySet, Profile, confinement, judge_launch};
+use corral_runtime::rootless::Shared;
 use corral_runtime::seccomp;
 use corral_spec::record::{
-    BindIds, Confinement, GENERATION, IdMap, Kernel, Launch, Mount, MountKind, Process, Root,
+    BindIds, Confinement, GENERATION, IdMap, Kernel, Launch, Mount, MountKind, Own, Process, Root,
 };
 use corral_spec::{
     AbsPath, ContainerId, ContainerSpec, Entrypoint, HostDevice, MountRequest, MountSource, NetworkMode,
@@ -32,6 +33,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) user: ResolvedUser,
     /// Leased host ids; none with the host's user namespace.
     pub(crate) slot: Option<IdSlot>,
+    /// The ordinary user's namespace, and which of the container's ids is the user.
+    pub(crate) shared: Option<(Shared, Own)>,
     /// Unpacked layers, topmost first.
     pub(crate) lowers: Vec<PathBuf>,
     /// One entry a mount of the spec, none for a tmpfs.
@@ -86,6 +89,7 @@ pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, 
         Some(name) => name.clone(),
         None => spec.hostname.clone().unwrap_or_else(|| facts.id.short().to_owned()),
     };
+    check_user(facts, spec)?;
     let process = process(facts, spec, &hostname)?;
     let bare_paths = Weaker::SystemPaths.is_in(weaker);
     let Facts { id, name, image, image_name, .. } = facts;
@@ -106,7 +110,8 @@ pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, 
         links: links()?,
         masked_paths: if bare_paths { Vec::new() } else { paths(profile.masked_paths)? },
         readonly_paths: if bare_paths { Vec::new() } else { paths(profile.readonly_paths)? },
-        ids: facts.slot.map(|slot| IdMap { host: slot.host(), count: ID_RANGE }),
+        ids: ids(facts),
+        shared: facts.shared.map(|(_, own)| own),
         network,
         cgroup: limits::cgroup(spec, &profile, &facts.host_devices)?,
         kernel: Kernel { domain: spec.settings.domain.clone(), sysctls: spec.settings.sysctls.clone() },
@@ -149,6 +154,30 @@ fn capabilities(facts: &Facts<'_>, profile: &Profile, spec: &ContainerSpec) -> R
         Some(own) => adjusted.without(CapabilitySet::ALL.without(own)),
         None => adjusted,
     })
+}
+
+fn ids(facts: &Facts<'_>) -> Option<IdMap> {
+    let shared = facts.shared.map(|(shared, _)| IdMap { host: 0, count: shared.count });
+    shared.or(facts.slot.map(|slot| IdMap { host: slot.host(), count: ID_RANGE }))
+}
+
+/// An ordinary user has as many ids as an administrator gave them.
+fn check_user(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<(), Error> {
+    let Some((Shared { count, .. }, own)) = facts.shared else { return Ok(()) };
+    let missing = |id: u32, own: u32| id != own && id >= count;
+    let user = &facts.user;
+    let lacks = missing(user.uid, own.uid) || missing(user.gid, own.gid);
+    let asked = user.groups.iter().any(|group| missing(*group, own.gid)) && !spec.settings.groups.is_empty();
+    if !lacks && !asked {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "the container would run as {}:{}, and your user namespace has the ids 0 to {} only: get more by /etc/subuid and \
+         /etc/subgid (corral doctor says how), or run as its root (-u 0)",
+        user.uid,
+        user.gid,
+        count - 1
+    )))
 }
 
 fn filter(
@@ -220,7 +249,7 @@ fn mounts(
     }
     // sysfs shows the devices of a network namespace and belongs to its owner: with the host's, a user
     // namespace may not mount it, and the container does without.
-    if network == NetworkMode::None || facts.slot.is_none() {
+    if network == NetworkMode::None || (facts.slot.is_none() && facts.shared.is_none()) {
         mounts.push(mount("/sys", MountKind::Sysfs, true, true)?);
     }
     let asked = |target: &str| spec.mounts.iter().any(|mount| mount.target.as_path().as_os_str() == target);
@@ -285,13 +314,23 @@ fn process(facts: &Facts<'_>, spec: &ContainerSpec, hostname: &str) -> Result<Pr
         workdir,
         uid: facts.user.uid,
         gid: facts.user.gid,
-        groups: facts.user.groups.clone(),
+        groups: groups(facts),
         tty: spec.tty,
         stdin: spec.interactive,
         init: spec.init,
         ulimits: ulimits(facts, spec),
         oom_score_adj: spec.limits.oom_score_adj,
     })
+}
+
+/// Where only one id is mapped, the kernel lets nobody change groups, and the image's own are left out.
+fn groups(facts: &Facts<'_>) -> Vec<u32> {
+    match facts.shared {
+        Some((Shared { count, .. }, _)) => {
+            facts.user.groups.iter().copied().filter(|group| *group < count && count > 1).collect()
+        }
+        None => facts.user.groups.clone(),
+    }
 }
 
 /// `--entrypoint` takes the image's command away too, as Docker does.
@@ -375,6 +414,16 @@ mod tests {
     }
 
     fn plan(image: &Image, profile: ProfileName, spec: &ContainerSpec) -> Result<Launch, Error> {
+        plan_in(None, (1000, &[]), image, profile, spec)
+    }
+
+    fn plan_in(
+        shared: Option<(Shared, Own)>,
+        (uid, groups): (u32, &[u32]),
+        image: &Image,
+        profile: ProfileName,
+        spec: &ContainerSpec,
+    ) -> Result<Launch, Error> {
         let id = ContainerId::from_random([9; 32]);
         let facts = Facts {
             id: &id,
@@ -382,8 +431,9 @@ mod tests {
             image,
             image_name: "test",
             profile,
-            user: ResolvedUser { uid: 1000, gid: 1000, groups: Vec::new(), home: "/home/agent".into() },
-            slot: IdSlot::of_host(0x4000_0000),
+            user: ResolvedUser { uid, gid: uid, groups: groups.to_vec(), home: "/home/agent".into() },
+            slot: IdSlot::of_host(0x4000_0000).filter(|_| shared.is_none()),
+            shared,
             lowers: vec!["/layers/a".into()],
             binds: spec.mounts.iter().map(|_| None).collect(),
             host_devices: Vec::new(),
@@ -413,6 +463,52 @@ mod tests {
         check(Entrypoint::Program("/bin/sh".into()), &["-c"], &["/bin/sh", "-c"]);
         check(Entrypoint::Reset, &["x"], &["x"]);
         check(Entrypoint::Reset, &[], &[]);
+    }
+
+    #[test]
+    fn an_ordinary_user_has_the_ids_that_there_are() {
+        let check = |count: u32, own: u32, user: (u32, &[u32]), edit: &dyn Fn(&mut ContainerSpec)| {
+            let shared = (Shared { uid: 1001, gid: 1001, count }, Own { uid: own, gid: own });
+            let mut spec = ContainerSpec::default();
+            edit(&mut spec);
+            plan_in(Some(shared), user, &image(|_| {}), ProfileName::Standard, &spec)
+        };
+        let fine = |_: &mut ContainerSpec| {};
+        let many = check(65_537, 0, (1000, &[5, 70_000]), &fine).expect("plan");
+        assert_eq!(many.ids, Some(IdMap { host: 0, count: 65_537 }));
+        assert_eq!((many.shared, many.process.groups), (Some(Own { uid: 0, gid: 0 }), vec![5]));
+        let alone = check(1, 0, (0, &[0, 5]), &fine).expect("plan");
+        assert_eq!(alone.process.groups, Vec::<u32>::new());
+        for (count, own, user) in [(1, 0, 1000), (1000, 0, 1000), (1, 1001, 5)] {
+            let said = check(count, own, (user, &[]), &fine).expect_err("no such id").to_string();
+            assert!(said.contains("/etc/subuid"), "{said}");
+        }
+        assert!(check(100, 5000, (5000, &[]), &fine).is_ok(), "their own id, wherever it is");
+        let asked = |spec: &mut ContainerSpec| spec.settings.groups = vec![corral_spec::UserPart::Id(70_000)];
+        assert!(check(65_537, 0, (0, &[70_000]), &asked).is_err(), "a group that was asked for");
+    }
+
+    #[test]
+    fn without_groups_nothing_is_bounded_and_nothing_may_be_asked() {
+        let plan_with = |profile, edit: &dyn Fn(&mut ContainerSpec)| {
+            let mut spec = ContainerSpec::default();
+            spec.limits.more.no_groups = true;
+            edit(&mut spec);
+            plan(&image(|_| {}), profile, &spec)
+        };
+        for profile in [ProfileName::Standard, ProfileName::Build, ProfileName::Agent] {
+            let cgroup = plan_with(profile, &|_| {}).expect("named by the user").cgroup;
+            assert!(cgroup.more.no_groups && cgroup.memory.is_none() && cgroup.pids.is_none(), "{profile:?}");
+        }
+        let asks: [&dyn Fn(&mut ContainerSpec); 3] = [
+            &|spec| spec.limits.memory = Some(ByteSize(64 << 20)),
+            &|spec| spec.limits.pids = Some(5),
+            &|spec| spec.limits.more.cpu_shares = Some(5),
+        ];
+        for ask in asks {
+            let said = plan_with(ProfileName::Standard, ask).expect_err("nothing would hold it").to_string();
+            assert!(said.contains("--cgroups disabled"), "{said}");
+        }
     }
 
     #[test]

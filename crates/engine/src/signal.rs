@@ -159,7 +159,7 @@ impl Engine {
                 Ok(()) | Err(rustix::io::Errno::SRCH) => corral_fault::step!(SignalSent),
                 Err(error) => return Err(Error::io("kill")(error.into())),
             }
-            let group = ControlGroup::open(status.cgroup2.as_deref(), &status.cgroup1);
+            let group = ControlGroup::of(status);
             if status.paused {
                 group.kill()?;
             }

@@ -95,17 +95,22 @@ impl Engine {
             .map_err(|errno| Error::io("make a socket pair")(errno.into()))?;
         let lock = lock.as_fd().try_clone_to_owned().map_err(Error::io("pass the container's lock"))?;
         let sealed = match record.spec.userns {
-            UserNamespace::Private => None,
+            UserNamespace::Private | UserNamespace::KeepId => None,
             UserNamespace::Host => Some(Sealed::copy()?),
         };
         let program = sealed.as_ref().map_or_else(|| PathBuf::from("/proc/self/exe"), Sealed::path);
         // The child is not waited for: it outlives this command, or is reaped with it.
-        Command::new(program)
+        let mut command = Command::new(program);
+        if self.ground.shared.is_some() {
+            command.env_clear().env(crate::INSIDE, "1");
+        } else {
+            command.env_clear();
+        }
+        command
             .arg("__monitor")
             .arg(self.layout.records(id, *life))
             .arg(self.layout.container(id))
             .arg(self.layout.run(id))
-            .env_clear()
             .env("CORRAL_ROOT", self.layout.root())
             .env("CORRAL_RUN", self.layout.run_root())
             .envs(corral_fault::environment())

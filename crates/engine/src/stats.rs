@@ -28,7 +28,7 @@ impl Engine {
             Err(Error::NoContainer(_)) => return Ok(None),
             launch => launch?,
         };
-        let group = ControlGroup::open(status.cgroup2.as_deref(), &status.cgroup1);
+        let group = ControlGroup::of(status);
         let network = match launch.network {
             NetworkMode::None => network(status),
             NetworkMode::Host => None,

@@ -55,7 +55,7 @@ impl Engine {
     /// [`Error::WrongState`] when it does not run; or that it cannot be recorded.
     pub fn top(&self, id: &ContainerId) -> Result<Vec<ProcessEntry>, Error> {
         let status = self.running(id)?;
-        let group = ControlGroup::open(status.cgroup2.as_deref(), &status.cgroup1);
+        let group = ControlGroup::of(&status);
         let mut entries: Vec<_> = group.processes()?.into_iter().filter_map(entry).collect();
         entries.sort_by_key(|entry| (entry.start_ticks, entry.pid));
         if let Some(record) = self.layout().container_record(id)? {

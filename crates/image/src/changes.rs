@@ -243,7 +243,9 @@ impl Comparison<'_> {
             Node::Whiteout => return Ok(None),
             Node::Directory(dir) => {
                 let below = match below {
-                    Place::Directory(dirs) if is_opaque_upper(dir) => Below::Hidden(dirs),
+                    Place::Directory(dirs) if is_opaque_upper(dir, self.reading.user_marks) => {
+                        Below::Hidden(dirs)
+                    }
                     Place::Directory(dirs) => Below::Shown(dirs),
                     _ => Below::Nothing,
                 };

@@ -25,6 +25,16 @@ pub enum Error {
         /// Where the write failed.
         path: PathBuf,
     },
+    /// An ordinary user's namespace has too few ids.
+    #[error(
+        "{path}: its owner has no id in your user namespace; get more by /etc/subuid and /etc/subgid (corral doctor \
+         says how)",
+        path = .path.display()
+    )]
+    NoId {
+        /// The file.
+        path: PathBuf,
+    },
     /// Any other failure of the operating system.
     #[error("cannot {act} {path}: {source}", path = .path.display())]
     Io {
@@ -151,6 +161,7 @@ impl Error {
         match Errno::from_io_error(&source) {
             Some(Errno::NOSPC | Errno::DQUOT) => Self::NoSpace { path },
             Some(Errno::ROFS) => Self::ReadOnly { path },
+            Some(Errno::OVERFLOW) => Self::NoId { path },
             _ => Self::Io { act, path, source },
         }
     }
@@ -190,6 +201,7 @@ impl Error {
             Self::NoSuchImage(_) | Self::NoSuchLayer(_) | Self::NoSuchUser { .. } => ErrorKind::NotFound,
             Self::AmbiguousId(..) | Self::Busy { .. } => ErrorKind::Conflict,
             Self::DigestMismatch { .. } => ErrorKind::Denied,
+            Self::NoId { .. } => ErrorKind::Unsupported,
             Self::Entry { .. }
             | Self::Place { .. }
             | Self::Archive(_)

@@ -125,9 +125,10 @@ pub(crate) fn is_opaque(dir: &OwnedFd) -> bool {
     has_mark(dir, "trusted.overlay.opaque") || has_mark(dir, "user.overlay.opaque")
 }
 
-/// The same of a writable layer that root mounted: there a container may write `user.` attributes itself.
-pub(crate) fn is_opaque_upper(dir: &OwnedFd) -> bool {
-    has_mark(dir, "trusted.overlay.opaque")
+/// The same of a writable layer. In one that root mounted a container may write `user.` attributes itself; in one
+/// that was mounted with userxattr, overlayfs keeps these names from it.
+pub(crate) fn is_opaque_upper(dir: &OwnedFd, user_marks: bool) -> bool {
+    has_mark(dir, if user_marks { "user.overlay.opaque" } else { "trusted.overlay.opaque" })
 }
 
 fn has_mark(dir: &OwnedFd, name: &str) -> bool {

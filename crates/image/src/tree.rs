@@ -220,7 +220,7 @@ impl Tree {
         };
         let set = dir.and_then(|dir| {
             let dir = fs::openat(dir, ".", OFlags::RDONLY | DIRECTORY, Mode::empty())?;
-            fs::fsetxattr(dir, "trusted.overlay.opaque", b"y", XattrFlags::empty())
+            mark_opaque(&dir)
         });
         set.map_err(|e| self.explain(path, e))
     }
@@ -382,7 +382,15 @@ pub(crate) fn kind_of(parent: BorrowedFd<'_>, name: &OsStr) -> Result<FileType, 
 
 fn set_opaque(parent: BorrowedFd<'_>, name: &OsStr) -> Result<(), Errno> {
     let dir = fs::openat(parent, name, OFlags::RDONLY | DIRECTORY, Mode::empty())?;
-    fs::fsetxattr(dir, "trusted.overlay.opaque", b"y", XattrFlags::empty())
+    mark_opaque(&dir)
+}
+
+/// An ordinary user's overlays are mounted with userxattr, and have their marks where the user may write them.
+fn mark_opaque(dir: &OwnedFd) -> Result<(), Errno> {
+    match fs::fsetxattr(dir, "trusted.overlay.opaque", b"y", XattrFlags::empty()) {
+        Err(Errno::PERM) => fs::fsetxattr(dir, "user.overlay.opaque", b"y", XattrFlags::empty()),
+        done => done,
+    }
 }
 
 /// New files belong to this process already; most layers are root's, so most calls are saved.
@@ -394,7 +402,11 @@ fn chown_as(
     if owner == (attributes.uid, attributes.gid) {
         return Ok(false);
     }
-    chown(Some(Uid::from_raw(attributes.uid)), Some(Gid::from_raw(attributes.gid))).map(|()| true)
+    match chown(Some(Uid::from_raw(attributes.uid)), Some(Gid::from_raw(attributes.gid))) {
+        // No such id in this user namespace (chown(2)); EOVERFLOW is told in words where it is met.
+        Err(Errno::INVAL) => Err(Errno::OVERFLOW),
+        done => done.map(|()| true),
+    }
 }
 
 /// Only attributes that mean the same on any host and that overlayfs does not take for its own; the

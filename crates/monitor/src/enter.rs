@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -32,9 +32,9 @@ pub struct Inherited {
     pub lock: OwnedFd,
 }
 
-/// Takes over the standard streams that mean something, and closes everything else.
-pub fn inherited() -> io::Result<Inherited> {
-    corral_runtime::signal::close_inherited(FIRST)?;
+/// Takes over the standard streams that mean something, and closes everything else but `kept`.
+pub fn inherited(kept: Option<BorrowedFd<'_>>) -> io::Result<Inherited> {
+    corral_runtime::signal::close_inherited(FIRST, kept)?;
     let is_socket = |stat: rustix::fs::Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Socket;
     let client = rustix::fs::fstat(stdin())
         .is_ok_and(is_socket)

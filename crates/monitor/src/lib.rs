@@ -43,7 +43,7 @@ mod supervise;
 mod warm;
 
 use std::ffi::OsString;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use corral_runtime::Running;
@@ -109,13 +109,13 @@ pub enum After {
 }
 
 /// Is the monitor of a container from creation to end. Call it first thing in `main`, with nothing open:
-/// every descriptor from 3 on is closed.
+/// every descriptor from 3 on is closed, except for `kept`.
 ///
 /// Standard input is the initial client's socket, if it is a socket. Standard output is the container's lock,
 /// held already, if it is that file: so no moment passes between a command that prepared the container and its
 /// monitor. (A program without unsafe code can pass these three descriptors and no others.)
-pub fn run(invocation: &Invocation) -> After {
-    let Ok(inherited) = enter::inherited() else { return After::Exit(1) };
+pub fn run(invocation: &Invocation, kept: Option<BorrowedFd<'_>>) -> After {
+    let Ok(inherited) = enter::inherited(kept) else { return After::Exit(1) };
     let mut first = inherited.client.map(|socket| Peer::new(0, socket, Role::Foreground, false));
     let (place, run_dir, launch) = match take_place(invocation, inherited.lock) {
         Ok(taken) => taken,

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use corral_spec::record::{BindIds, DiskKeeper, Launch, Mount, MountKind};
+use corral_spec::record::{BindIds, DiskKeeper, IdMap, Launch, Mount, MountKind};
 use corral_spec::{AbsPath, NetworkMode, ProfileName, Swap, UserNamespace, Weaker};
 
 use crate::{CapabilitySet, Denial, Profile, confinement};
@@ -16,7 +16,8 @@ pub fn judge_launch(profile: ProfileName, launch: &Launch) -> Result<(), Denial>
     judge_ids(launch)?;
     judge_privilege(&profile, launch)?;
     judge_paths(&profile, launch)?;
-    let unmapped = |mount: &Mount| launch.ids.is_none() || is_host_shm(mount, launch);
+    let unmapped =
+        |mount: &Mount| launch.ids.is_none() || launch.shared.is_some() || is_host_shm(mount, launch);
     launch.mounts.iter().try_for_each(|mount| judge_mount(mount, unmapped(mount)))?;
     judge_dev(launch)?;
     judge_host_devices(launch)?;
@@ -64,6 +65,12 @@ fn judge_ids(launch: &Launch) -> Result<(), Denial> {
         Some(_) if marked => Err(Denial::never(
             "launch.userns",
             "the launch is marked as sharing the host's user ids, and has a map of its own",
+        )),
+        // The runtime maps id 0 only where it is an ordinary user.
+        Some(IdMap { host: 0, count: 1.. }) if launch.shared.is_some() => Ok(()),
+        _ if launch.shared.is_some() => Err(Denial::never(
+            "launch.userns",
+            "a container of an ordinary user has the ids of the user's namespace, and this launch has others",
         )),
         Some(map) if map.host == 0 || map.count == 0 || map.host.checked_add(map.count).is_none() => {
             Err(Denial::never(
@@ -321,6 +328,10 @@ fn judge_agent_bounds(launch: &Launch) -> Result<(), Denial> {
             "an agent would be spared when memory ends, at the cost of what is not confined",
             "corral run --profile standard with the same flag, or leave it out",
         ));
+    }
+    // Named by the user, and marked in listings.
+    if more.no_groups {
+        return Ok(());
     }
     let time = cgroup.cpu_millis.is_some() || more.cpu_quota.is_some_and(|quota| quota > 0);
     for (bound, what, flag) in [

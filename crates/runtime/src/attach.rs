@@ -18,7 +18,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use corral_spec::AbsPath;
-use corral_spec::record::{Launch, Mount, MountKind};
+use corral_spec::record::{IdMap, Launch, Mount, MountKind};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, mkdirat, openat};
 use rustix::io::Errno;
 use rustix::mount::{
@@ -65,7 +65,7 @@ pub(crate) fn attach_all<'d>(share: Share<'_>, detached: &'d Detached) -> Result
             files = Some(made);
             attach_file(tree, made, mount, text)?;
         } else {
-            mount_kernel_fs(tree, dev, mount, &mut place)?;
+            mount_kernel_fs(tree, dev, (mount, launch.ids), &mut place)?;
         }
     }
     let mut parent = LastParent::at(dev.map(|dev| (Path::new("dev"), dev)));
@@ -268,7 +268,7 @@ fn kernel_mount_point(tree: Tree<'_>, target: &AbsPath) -> Result<BorrowedFd<'st
 fn mount_kernel_fs(
     tree: Tree<'_>,
     dev: Option<BorrowedFd<'_>>,
-    mount: &Mount,
+    (mount, ids): (&Mount, Option<IdMap>),
     place: &mut Place,
 ) -> Result<(), Error> {
     let (fs, options) = match &mount.kind {
@@ -276,6 +276,10 @@ fn mount_kernel_fs(
         MountKind::Sysfs => ("sysfs", String::new()),
         MountKind::Mqueue => ("mqueue", String::new()),
         MountKind::Cgroup2 => ("cgroup2", String::new()),
+        // The group tty has no id where only the user has one.
+        MountKind::Devpts if ids.is_some_and(|ids| ids.count <= 5) => {
+            ("devpts", "newinstance,ptmxmode=0666,mode=0620".to_owned())
+        }
         MountKind::Devpts => ("devpts", "newinstance,ptmxmode=0666,mode=0620,gid=5".to_owned()),
         MountKind::Tmpfs { size, mode, owner } => {
             let size = size.map_or_else(String::new, |bytes| format!(",size={bytes}"));

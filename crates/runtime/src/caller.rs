@@ -48,7 +48,7 @@ impl Caller {
 
 /// Whether this is the user namespace that the kernel began with, which has a number of its own
 /// (PROC_USER_INIT_INO, linux/proc_ns.h).
-fn in_first_user_namespace() -> bool {
+pub(crate) fn in_first_user_namespace() -> bool {
     let link = rustix::fs::readlink("/proc/self/ns/user", Vec::new());
     link.is_ok_and(|link| link.as_bytes() == format!("user:[{}]", 0xEFFF_FFFD_u32).as_bytes())
 }

@@ -13,7 +13,7 @@
 use std::fmt::Display;
 use std::path::Path;
 
-use corral_spec::record::{Confinement, Process};
+use corral_spec::record::{Confinement, Launch, Process};
 use corral_spec::{NetworkMode, Ulimit};
 use rustix::fs::{CWD, Gid, Mode, OFlags, ResolveFlags, Uid, openat2};
 use rustix::io::Errno;
@@ -37,12 +37,25 @@ pub(crate) struct LastStep {
     late: bool,
 }
 
-/// Becomes root of the container's user namespace, so that what is made next belongs to it.
-pub(crate) fn become_container_root() -> Result<(), Error> {
-    set_thread_groups(&[])
-        .and_then(|()| set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT))
-        .and_then(|()| set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT))
+/// Becomes root of the container's user namespace, so that what is made next belongs to it. Where only the user's own
+/// id is mapped, the kernel lets nobody change groups (user_namespaces(7)).
+pub(crate) fn become_container_root(launch: &Launch) -> Result<(), Error> {
+    let single = launch.ids.is_some_and(|ids| ids.count == 1);
+    if single { Ok(()) } else { set_thread_groups(&[]) }
+        .and_then(|()| become_root_user())
         .map_err(|errno| Error::inside("become root of the container's user namespace", errno))
+}
+
+/// The same of a bundle, whose groups are its configuration's matter.
+pub(crate) fn become_bundle_root() -> Result<(), Error> {
+    set_thread_groups(&[])
+        .and_then(|()| become_root_user())
+        .map_err(|errno| Error::inside("become root of the container's user namespace", errno))
+}
+
+fn become_root_user() -> Result<(), Errno> {
+    set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)
+        .and_then(|()| set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT))
 }
 
 /// Sets the limits of a child (`Some`) or of this process. Raising a hard limit needs the host's

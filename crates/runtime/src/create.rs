@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use corral_spec::record::{Launch, ProcessName, Warm};
+use corral_spec::record::{Launch, ProcessName};
 use corral_spec::{NetworkMode, Weaker};
 use rustix::process::Pid;
 
@@ -82,8 +82,8 @@ impl Created {
 /// Any [`Error`]; nothing is left behind then, or [`Error::HalfMade`] says what.
 pub fn create(launch: &Launch, io: Io) -> Result<Created, Error> {
     let caller = Caller::inspect()?;
-    launch.ids.map_or(Ok(()), idmap::check)?;
-    give_pipes(&io, &launch.process, launch.ids)?;
+    idmap::check_launch(launch)?;
+    give_pipes(&io, &launch.process, idmap::outside(launch, &launch.process))?;
     let group = ControlGroup::create(&launch.cgroup, &format!("corral-{}", launch.id.short()))?;
     let tty = matches!(io, Io::Terminal);
     let nursery = Nursery::of(launch);
@@ -141,18 +141,7 @@ fn prepare(share: Share<'_>, running: &mut Running, channel: &Channel) -> Result
     running.process.name = process_name(pid)?;
     confine::limit(Pid::from_raw(pid), &launch.process.ulimits)?;
     confine::adjust_oom_score(pid, &launch.process)?;
-    let userns = match launch.ids {
-        Some(ids) => {
-            match launch.warm {
-                None => idmap::map_container(pid, ids)?,
-                Some(Warm::Template { window }) => idmap::map_template(pid, ids, window)?,
-                // Mapped where it was made.
-                Some(Warm::Forked { .. }) => {}
-            }
-            Some(idmap::namespace_of(pid)?)
-        }
-        None => None,
-    };
+    let userns = idmap::give_map(launch, pid)?;
     let userns = userns.as_ref().map(AsFd::as_fd);
     let detached = Detached::make(share, overlay(launch, userns)?, userns)?;
     if let Err(error) = channel.send_mounts(&detached.fds()) {

@@ -13,7 +13,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use corral_spec::record::{BindIds, IdMap, Launch, Mount, MountKind};
+use corral_spec::record::{BindIds, Launch, Mount, MountKind};
 use corral_spec::{AbsPath, DeviceKind, DeviceNumber, HostDevice, NetworkMode, Weaker};
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, chownat, fstat, lstat, makedev,
@@ -130,7 +130,7 @@ impl Detached {
         let launch = share.launch;
         let make = |(index, mount): (usize, &Mount)| match &mount.kind {
             MountKind::Tmpfs { size, mode, .. } => dev(launch, mount, *size, *mode),
-            _ if share.has(index, mount) => bound(mount, launch.ids, userns),
+            _ if share.has(index, mount) => bound(mount, launch, userns),
             _ => Err(Error::Launch(format!("{} is not for the parent to mount", mount.target))),
         };
         let shared = launch.mounts.iter().enumerate().filter(|&(index, mount)| share.has(index, mount));
@@ -352,7 +352,7 @@ pub(crate) fn set(mount: &OwnedFd, change: AttrChange<'_>, path: &Path) -> Resul
 /// The layers of an image, a bound path, or the host's sysfs or procfs.
 pub(crate) fn bound(
     mount: &Mount,
-    ids: Option<IdMap>,
+    launch: &Launch,
     userns: Option<BorrowedFd<'_>>,
 ) -> Result<OwnedFd, Error> {
     let mut flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
@@ -360,7 +360,7 @@ pub(crate) fn bound(
         flags |= MountAttrFlags::MOUNT_ATTR_NOEXEC;
     }
     if let MountKind::Layers { lowers, scratch } = &mount.kind {
-        return layers(lowers, scratch, ids, userns);
+        return layers(lowers, scratch, launch, userns);
     }
     let MountKind::Bind { source, ids: owners, subpath } = &mount.kind else {
         let (path, more) = match mount.kind {
@@ -379,8 +379,11 @@ pub(crate) fn bound(
         None => clone_bound(source)?,
     };
     let helper;
-    let idmap = match (owners, ids) {
+    let idmap = match (owners, launch.ids) {
         (BindIds::Unmapped, _) | (BindIds::Container, None) => None,
+        (BindIds::Owner { .. }, _) if launch.shared.is_some() => {
+            return Err(Error::Launch(format!("{}: an ordinary user maps no owners", source.display())));
+        }
         (BindIds::Container, Some(_)) => userns,
         (BindIds::Owner { .. }, Some(ids)) => {
             helper = owner_namespace(ids, owners)?;

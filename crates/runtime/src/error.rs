@@ -29,9 +29,30 @@ pub enum Error {
         /// Why, and the way out.
         reason: String,
     },
+    /// No control group can be made where the caller is.
+    #[error(
+        "no control group can be made in {}: {source}; start corral in a group that is yours (systemd-run --user --scope \
+         -p Delegate=yes corral …, or docs/rootless.md), or name the weaker mode --cgroups disabled, which bounds neither \
+         memory nor processor time nor tasks",
+        path.display()
+    )]
+    NoGroups {
+        /// The directory.
+        path: PathBuf,
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
     /// The kernel refused new namespaces.
     #[error("cannot create the container's namespaces: {0}; `corral doctor` says which one is refused")]
     Namespaces(#[source] io::Error),
+    /// The kernel refused an ordinary user a user namespace.
+    #[error("cannot create a user namespace: {source}; {}", crate::rootless::way_out())]
+    UserNamespace {
+        /// Cause.
+        #[source]
+        source: io::Error,
+    },
     /// The user namespace did not get its map.
     #[error("cannot map container ids to host ids {host} to {last}: {source}")]
     IdMap {
@@ -183,7 +204,8 @@ impl Error {
             Self::Launch(_) | Self::Visit(_) => ErrorKind::Invalid,
             Self::Moved { .. } => ErrorKind::Denied,
             Self::Limit { .. } | Self::IdmapRefused { .. } => ErrorKind::Unsupported,
-            Self::Namespaces(_) | Self::IdMap { .. } => ErrorKind::Unsupported,
+            Self::Namespaces(_) | Self::UserNamespace { .. } | Self::IdMap { .. } => ErrorKind::Unsupported,
+            Self::NoGroups { .. } => ErrorKind::Denied,
             Self::Host { source, .. } | Self::Group { source, .. } | Self::Overlay { source, .. } => {
                 of(source)
             }

@@ -33,7 +33,7 @@ use crate::program::Program;
 use crate::running::Child;
 use crate::sys::{Forked, exit, fork};
 use crate::terminal::{Terminal, give_pipes, take_streams};
-use crate::{ControlGroup, Error, Exec, Io, find_process};
+use crate::{ControlGroup, Error, Exec, Io, find_process, idmap};
 
 /// Starts `process` in the running container that `launch` and `status` describe: in all its
 /// namespaces, in its control groups, under the same confinement. The caller is the parent: when it
@@ -51,7 +51,7 @@ pub fn exec(launch: &Launch, status: &Status, process: &Process, io: Io) -> Resu
     if group.frozen()? {
         return Err(Error::Paused);
     }
-    give_pipes(&io, process, launch.ids)?;
+    give_pipes(&io, process, idmap::outside(launch, process))?;
     let tty = matches!(io, Io::Terminal);
     let joining = Joining { launch, process, io, ignored_signals: caller.ignored_signals };
     let (mut child, channel) = spawn(joining, init.as_fd(), group.entrance()?)?;
@@ -166,7 +166,7 @@ fn join(joining: &Joining<'_>, init: BorrowedFd<'_>, entrance: &Entrance) -> Res
 fn set_up(joining: &Joining<'_>) -> Result<Step, Error> {
     let process = joining.process;
     if joining.launch.ids.is_some() {
-        confine::become_container_root()?;
+        confine::become_container_root(joining.launch)?;
     }
     confine::die_with_parent()?;
     let terminal = match joining.io {

@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use corral_spec::record::{BindIds, IdMap};
+use corral_spec::record::{BindIds, IdMap, Launch, Own, Process, Warm};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, getpid, getppid, pidfd_send_signal, set_parent_process_death_signal,
@@ -17,6 +17,7 @@ use rustix::process::{
 };
 
 use crate::Error;
+use crate::caller::in_first_user_namespace;
 use crate::sys::{Forked, exit, fork};
 
 /// One line of a map: first id inside (on disk), first id outside, how many.
@@ -31,20 +32,66 @@ impl Extent {
     }
 }
 
-/// Gives the namespace of `pid` the container's map, users and groups alike.
-pub(crate) fn map_container(pid: i32, ids: IdMap) -> Result<(), Error> {
-    let extents = [Extent(0, ids.host, ids.count)];
-    map(pid, &extents, &extents)
+/// Gives the container's namespace, that of `pid`, its map. What is mounted for it is mounted through that map, and so
+/// the namespace is the answer; an ordinary user cannot, and the ids on disk are the container's own.
+pub(crate) fn give_map(launch: &Launch, pid: i32) -> Result<Option<OwnedFd>, Error> {
+    let Some(ids) = launch.ids else { return Ok(None) };
+    match launch.warm {
+        None => map_container(pid, ids, launch.shared)?,
+        Some(Warm::Template { window }) => map_template(pid, ids, window)?,
+        // Mapped where it was made.
+        Some(Warm::Forked { .. }) => {}
+    }
+    launch.shared.is_none().then(|| namespace_of(pid)).transpose()
+}
+
+/// Gives the namespace of `pid` the container's map.
+pub(crate) fn map_container(pid: i32, ids: IdMap, shared: Option<Own>) -> Result<(), Error> {
+    match shared {
+        None => {
+            let extents = [Extent(0, ids.host, ids.count)];
+            map(pid, &extents, &extents)
+        }
+        Some(own) => map(pid, &around(ids.count, own.uid), &around(ids.count, own.gid)),
+    }
+}
+
+/// The ids of the user's namespace: `own` is its id 0, 0 is its id `own` or, where there is none of that number, its
+/// last. All others are themselves, so that what an image gives them stays theirs.
+fn around(count: u32, own: u32) -> Vec<Extent> {
+    let root = own.min(count - 1);
+    let rest = |first: u32, end: u32| Extent(first, first, end.saturating_sub(first));
+    let extents = match own {
+        0 => [Extent(0, 0, 1), rest(1, count), rest(0, 0), rest(0, 0)],
+        _ => [Extent(0, root, u32::from(root > 0)), rest(1, root), Extent(own, 0, 1), rest(root + 1, count)],
+    };
+    extents.into_iter().filter(|extent| extent.2 > 0).collect()
+}
+
+/// What a process's user and group are where its namespace was made.
+pub(crate) fn outside(launch: &Launch, process: &Process) -> (u32, u32) {
+    let (uid, gid) = (process.uid, process.gid);
+    let around = |id: u32, own: u32| match id {
+        id if id == own => 0,
+        // Who is not there cannot be given anything, and the kernel says so.
+        0 => own.min(launch.ids.map_or(0, |ids| ids.count - 1)),
+        id => id,
+    };
+    match (launch.shared, launch.ids) {
+        (Some(own), _) => (around(uid, own.uid), around(gid, own.gid)),
+        (None, Some(ids)) => (ids.host.saturating_add(uid), ids.host.saturating_add(gid)),
+        (None, None) => (uid, gid),
+    }
 }
 
 /// The same for a template: the ids around its own are there too, unchanged.
 pub(crate) fn map_template(pid: i32, ids: IdMap, window: IdMap) -> Result<(), Error> {
-    let extents: Vec<_> = [Extent(0, ids.host, ids.count)].into_iter().chain(around(ids, window)).collect();
+    let extents: Vec<_> = [Extent(0, ids.host, ids.count)].into_iter().chain(without(ids, window)).collect();
     map(pid, &extents, &extents)
 }
 
 /// The window without what is mapped already.
-fn around(ids: IdMap, window: IdMap) -> impl Iterator<Item = Extent> {
+fn without(ids: IdMap, window: IdMap) -> impl Iterator<Item = Extent> {
     let (end, window_end) = (ids.host + ids.count, window.host + window.count);
     let parts = [(window.host, ids.host.min(window_end)), (end.max(window.host), window_end)];
     parts.into_iter().filter(|(from, to)| from < to).map(|(from, to)| Extent(from, from, to - from))
@@ -56,8 +103,20 @@ pub(crate) fn namespace_of(pid: i32) -> Result<OwnedFd, Error> {
         .map_err(|errno| Error::Process { pid, act: "open its user namespace", source: errno.into() })
 }
 
-/// Checks the numbers of a launch before anything is made of them.
-pub(crate) fn check(ids: IdMap) -> Result<(), Error> {
+/// Checks the ids of a launch before anything is made of them. Id 0 is mapped only where it is an ordinary user.
+pub(crate) fn check_launch(launch: &Launch) -> Result<(), Error> {
+    match (launch.ids, launch.shared) {
+        (None, None) => Ok(()),
+        (Some(ids), None) => check(ids),
+        (Some(IdMap { host: 0, count: 1.. }), Some(_)) if !in_first_user_namespace() => Ok(()),
+        (_, Some(_)) => Err(Error::Launch(
+            "it was made for an ordinary user's namespace, and this is another one: start it as that user"
+                .to_owned(),
+        )),
+    }
+}
+
+fn check(ids: IdMap) -> Result<(), Error> {
     let end = u64::from(ids.host) + u64::from(ids.count);
     // 65534 (nobody) and 65535 (the old "no id") are not given away, nor host root; u32::MAX is "no id".
     if ids.host == 0 || ids.count == 0 || end > u64::from(u32::MAX) {
@@ -169,11 +228,23 @@ mod tests {
     fn a_templates_window_has_a_hole_where_its_own_ids_are() {
         let check = |host, expect: &[Extent]| {
             let window = IdMap { host: 100, count: 30 };
-            assert_eq!(around(IdMap { host, count: 10 }, window).collect::<Vec<_>>(), expect);
+            assert_eq!(without(IdMap { host, count: 10 }, window).collect::<Vec<_>>(), expect);
         };
         check(110, &[Extent(100, 100, 10), Extent(120, 120, 10)]);
         check(100, &[Extent(110, 110, 20)]);
         check(120, &[Extent(100, 100, 20)]);
+    }
+
+    #[test]
+    fn the_users_own_id_is_anywhere_and_no_id_is_used_twice() {
+        let check = |own, expect: &[Extent]| assert_eq!(around(10, own), expect, "{own}");
+        check(0, &[Extent(0, 0, 1), Extent(1, 1, 9)]);
+        check(3, &[Extent(0, 3, 1), Extent(1, 1, 2), Extent(3, 0, 1), Extent(4, 4, 6)]);
+        check(1, &[Extent(0, 1, 1), Extent(1, 0, 1), Extent(2, 2, 8)]);
+        check(9, &[Extent(0, 9, 1), Extent(1, 1, 8), Extent(9, 0, 1)]);
+        check(1000, &[Extent(0, 9, 1), Extent(1, 1, 8), Extent(1000, 0, 1)]);
+        assert_eq!(around(1, 0), [Extent(0, 0, 1)]);
+        assert_eq!(around(1, u32::MAX - 1), [Extent(u32::MAX - 1, 0, 1)]);
     }
 
     #[test]

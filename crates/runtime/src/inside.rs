@@ -56,7 +56,7 @@ impl Inside<'_> {
         // All descriptors are closed together before the program starts.
         let detached = ManuallyDrop::new(detached);
         if launch.ids.is_some() {
-            confine::become_container_root()?;
+            confine::become_container_root(launch)?;
         }
         tell_kernel(&launch.kernel)?;
         let null = attach::attach_all(share, &detached)?;

@@ -50,6 +50,7 @@ pub mod probe;
 mod process;
 mod program;
 pub mod quota;
+pub mod rootless;
 mod running;
 pub mod seccomp;
 mod sys;

@@ -39,6 +39,8 @@ pub(crate) struct Overlay<'l> {
     upper: OwnedFd,
     work: OwnedFd,
     attr: MountAttrFlags,
+    /// Whether its marks are `user.` attributes: nobody but the host's root may use those of `trusted.`.
+    user_marks: bool,
 }
 
 /// Makes the root of this launch; `userns` is the container's user namespace.
@@ -50,7 +52,7 @@ pub(crate) fn overlay(launch: &Launch, userns: Option<BorrowedFd<'_>>) -> Result
     let lowers = root.lowers.iter().map(|path| layer(path, userns)).collect::<Result<_, _>>()?;
     let mut attr = MountAttrFlags::MOUNT_ATTR_NODEV;
     attr.set(MountAttrFlags::MOUNT_ATTR_NOSUID, launch.confinement.no_new_privileges);
-    let overlay = Overlay::of(root, lowers, attr)?;
+    let overlay = Overlay::of(root, lowers, attr, launch.shared.is_some())?;
     own_root(&overlay.upper, launch.ids, &root.writable)?;
     overlay.join()
 }
@@ -59,7 +61,7 @@ pub(crate) fn overlay(launch: &Launch, userns: Option<BorrowedFd<'_>>) -> Result
 pub(crate) fn layers(
     lowers: &[PathBuf],
     scratch: &Path,
-    ids: Option<IdMap>,
+    launch: &Launch,
     userns: Option<BorrowedFd<'_>>,
 ) -> Result<OwnedFd, Error> {
     let mounts = lowers.iter().map(|path| layer(path, userns)).collect::<Result<_, _>>()?;
@@ -68,17 +70,22 @@ pub(crate) fn layers(
     let attr = MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_RDONLY;
-    let overlay = Overlay::of(&root, mounts, attr)?;
-    own_root(&overlay.upper, ids, scratch)?;
+    let overlay = Overlay::of(&root, mounts, attr, launch.shared.is_some())?;
+    own_root(&overlay.upper, launch.ids, scratch)?;
     overlay.join()
 }
 
 impl<'l> Overlay<'l> {
     /// These layers, the topmost first, and the root's writable directory, with its `upper` and `work`.
-    pub(crate) fn of(root: &'l Root, lowers: Vec<OwnedFd>, attr: MountAttrFlags) -> Result<Self, Error> {
+    pub(crate) fn of(
+        root: &'l Root,
+        lowers: Vec<OwnedFd>,
+        attr: MountAttrFlags,
+        user_marks: bool,
+    ) -> Result<Self, Error> {
         let upper = open_directory(&root.writable.join("upper"))?;
         let work = open_directory(&root.writable.join("work"))?;
-        Ok(Self { root, lowers, upper, work, attr })
+        Ok(Self { root, lowers, upper, work, attr, user_marks })
     }
 
     /// Joins them, in the one way or the other.
@@ -110,6 +117,9 @@ impl<'l> Overlay<'l> {
                 [("redirect_dir", "nofollow"), ("metacopy", "off"), ("index", "off"), ("xino", "off")]
             {
                 fsconfig_set_string(&fs, key, value)?;
+            }
+            if self.user_marks {
+                fsconfig_set_flag(&fs, "userxattr")?;
             }
             if self.root.volatile {
                 fsconfig_set_flag(&fs, "volatile")?;

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use corral_spec::record::{IdMap, Process};
+use corral_spec::record::Process;
 use rustix::fs::{CWD, Gid, Mode, OFlags, ResolveFlags, Uid, fchown, fstatfs, openat, openat2};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::process::{ioctl_tiocsctty, setsid};
@@ -70,10 +70,8 @@ pub(crate) fn take_streams(io: &Io, terminal: Option<&Terminal>) -> Result<(), E
 
 /// Lets a process that is not root reopen its pipes through /dev/stdout: they belong to whoever made them
 /// otherwise. Only pipes; a file or a terminal of the host keeps its owner.
-pub(crate) fn give_pipes(io: &Io, process: &Process, ids: Option<IdMap>) -> Result<(), Error> {
+pub(crate) fn give_pipes(io: &Io, process: &Process, (uid, gid): (u32, u32)) -> Result<(), Error> {
     let Io::Pipes { stdin, stdout, stderr } = io else { return Ok(()) };
-    let host_id = |id: u32| ids.map_or(id, |ids| ids.host.saturating_add(id));
-    let (uid, gid) = (host_id(process.uid), host_id(process.gid));
     // Closed standard input is /dev/null.
     for fd in process.stdin.then_some(stdin).into_iter().chain([stdout, stderr]) {
         let fail = |errno: Errno| Error::inside("give a pipe to the container's user", errno);

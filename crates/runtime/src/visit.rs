@@ -66,6 +66,7 @@ pub fn visit(
     work: impl FnOnce(OwnedFd, File) -> Result<(), String>,
 ) -> Result<Visit, Error> {
     Caller::inspect()?;
+    idmap::check_launch(launch)?;
     let (channel, theirs) = Channel::pair()?;
     let (stream, inner) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
         .map_err(|errno| Error::inside("make a socket pair", errno))?;
@@ -145,19 +146,13 @@ impl Visit {
 
     /// The parent's share of the mounts, as in a start.
     fn hand_over(&self, launch: &Launch, pid: i32, scope: Scope) -> Result<(), Error> {
-        let userns = match launch.ids {
-            Some(ids) => {
-                idmap::map_container(pid, ids)?;
-                Some(idmap::namespace_of(pid)?)
-            }
-            None => None,
-        };
+        let userns = idmap::give_map(launch, pid)?;
         let userns = userns.as_ref().map(AsFd::as_fd);
         let mut launch = launch.clone();
         // A volatile layer can be mounted once, and that is for its start.
         launch.root.volatile = false;
         let root = overlay(&launch, userns)?;
-        let bind = |mount| bound(mount, launch.ids, userns);
+        let bind = |mount| bound(mount, &launch, userns);
         let mounts = shown(&launch, scope)
             .filter(|mount| from_parent(mount))
             .map(bind)
@@ -262,7 +257,7 @@ fn hide() -> Result<(), Error> {
 
 fn become_root(launch: &Launch) -> Result<(), Error> {
     if launch.ids.is_some() {
-        confine::become_container_root()?;
+        confine::become_container_root(launch)?;
     }
     confine::die_with_parent()
 }

@@ -15,7 +15,7 @@ fn what_containers_need_works_here() {
     std::fs::create_dir(&store).expect("a store");
     let mounts = || std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
     let before = mounts();
-    let probes = run(&store);
+    let probes = run(&store, None);
     for probe in &probes {
         println!("{:>7} µs  {:<32} {:?}", probe.micros, probe.name, probe.outcome);
     }

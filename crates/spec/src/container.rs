@@ -210,4 +210,6 @@ pub enum UserNamespace {
     Private,
     /// No: a weaker mode that must be named and is marked in listings.
     Host,
+    /// Yes, and an ordinary user has their own id in it.
+    KeepId,
 }

@@ -52,6 +52,9 @@ pub struct Launch {
     pub readonly_paths: Vec<AbsPath>,
     /// The user namespace: none is `--userns host`.
     pub ids: Option<IdMap>,
+    /// Of an ordinary user's container: which of its ids is the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared: Option<Own>,
     /// Network namespace.
     pub network: NetworkMode,
     /// Resource bounds.
@@ -271,6 +274,14 @@ pub enum BindIds {
         /// Group id inside.
         to_gid: u32,
     },
+}
+
+/// The container ids that are ids 0 of the user's namespace. Those have their place, and all others are themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "as in a process")]
+pub struct Own {
+    pub uid: u32,
+    pub gid: u32,
 }
 
 /// A user namespace: container ids 0 to `count`-1 are host ids `host` and up, users and groups alike.

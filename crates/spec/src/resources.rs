@@ -46,6 +46,9 @@ pub struct Resources {
     /// Whether anything but the profile's own devices and `device_rules` is refused by the kernel, which is so as
     /// soon as one device was asked for.
     pub devices_enforced: bool,
+    /// `--cgroups disabled`: there is no group, and so no bound, by name.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub no_groups: bool,
     /// `--cgroup-parent`.
     pub cgroup_parent: Option<CgroupParent>,
 }

@@ -85,7 +85,9 @@ fn hint(source: &std::io::Error) -> &'static str {
         std::io::ErrorKind::StorageFull => {
             " (free space, or choose another place with --root or CORRAL_ROOT)"
         }
-        std::io::ErrorKind::PermissionDenied => " (run as root; rootless mode is not there yet)",
+        std::io::ErrorKind::PermissionDenied => {
+            " (it must be yours: choose another with --root and --run-root)"
+        }
         _ => "",
     }
 }

@@ -58,7 +58,7 @@ pub(super) fn install(globals: &Globals, words: Words) -> Result<u8, Failure> {
     let Some(flags) = super::parse::<InstallFlags>("system install", words)? else { return Ok(0) };
     let program = std::env::current_exe()
         .map_err(|error| Failure::new(format!("cannot find this program's own path: {error}")))?;
-    let layout = globals.layout();
+    let layout = globals.layout()?;
     let unit = unit(&program, layout.root(), layout.run_root())?;
     if flags.print {
         output::print(&unit)?;

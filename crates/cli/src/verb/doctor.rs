@@ -18,7 +18,7 @@ struct Flags {
 pub(super) fn doctor(globals: &Globals, words: Words) -> Result<u8, Failure> {
     let Some(flags) = super::parse::<Flags>("doctor", words)? else { return Ok(0) };
     let engine = globals.engine()?;
-    let probes = probe::run(engine.layout().root());
+    let probes = probe::run(engine.layout().root(), engine.ground().shared);
     if flags.format == Format::Json {
         print_lines(probes.iter().map(|probe| match &probe.outcome {
             Outcome::Works { detail } => json!({

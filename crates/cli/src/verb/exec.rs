@@ -62,7 +62,7 @@ fn parse(words: &Words) -> Result<Option<Flags>, Failure> {
 /// A process in a container needs a parent that outlives it, and dies with that parent: the detached form is
 /// this program once more, in a session of its own, which says on a pipe how the start went.
 fn in_background(globals: &Globals, words: &Words) -> Result<u8, Failure> {
-    let layout = globals.layout();
+    let layout = globals.layout()?;
     let mut child = Command::new("/proc/self/exe")
         .arg("__exec")
         .args(words)

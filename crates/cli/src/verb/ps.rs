@@ -278,6 +278,9 @@ pub(super) fn weaker(view: &View, launch: Option<&Launch>) -> Vec<&'static str> 
     if spec.userns == UserNamespace::Host {
         modes.push("userns=host");
     }
+    if launch.is_some_and(|launch| launch.cgroup.more.no_groups) {
+        modes.push("cgroups=disabled");
+    }
     if spec.network == Some(NetworkMode::Host) {
         modes.push("network=host");
     }
@@ -292,7 +295,7 @@ pub(super) fn weaker(view: &View, launch: Option<&Launch>) -> Vec<&'static str> 
         modes.push("seccomp=file");
     }
     // An update changes the bounds in the launch, not what was asked at first.
-    if launch.is_some_and(|launch| launch.cgroup.more.pids_unlimited) {
+    if launch.is_some_and(|launch| launch.cgroup.more.pids_unlimited && !launch.cgroup.more.no_groups) {
         modes.push("pids=unlimited");
     }
     if spec.limits.more.oom_kill_disable {

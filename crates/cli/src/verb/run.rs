@@ -88,7 +88,7 @@ fn try_run(globals: &Globals, flags: &RunFlags) -> Result<u8, Failure> {
 /// write to the program of its monitor, which is a sealed copy then (CVE-2019-5736).
 fn stays(flags: &RunFlags, spec: &ContainerSpec) -> bool {
     let nobody_detaches = !flags.detach && !flags.tty && flags.sig_proxy;
-    flags.rm && nobody_detaches && spec.userns == UserNamespace::Private
+    flags.rm && nobody_detaches && spec.userns != UserNamespace::Host
 }
 
 fn run_here(engine: &Engine, prepared: Prepared, options: &AttachOptions) -> Result<u8, Failure> {

@@ -43,6 +43,8 @@ pub struct Walk<'s> {
 pub struct Upper {
     /// First host id of the container's range, if its ids are shifted, and how many there are.
     pub ids: Option<(u32, u32)>,
+    /// Whether overlayfs was mounted with userxattr.
+    pub user_marks: bool,
     /// Where the engine mounts something: relative paths.
     pub mount_points: BTreeSet<PathBuf>,
     /// The layers of its image, topmost first.
@@ -143,7 +145,7 @@ impl<'s> Walk<'s> {
             Node::File(file) => self.sink.put(&head, &mut file.take(stat.st_size.max(0) as u64)),
             Node::Directory(dir) => {
                 self.sink.put(&head, &mut std::io::empty())?;
-                if self.upper.is_some() && is_opaque_upper(&dir) {
+                if self.upper.as_ref().is_some_and(|upper| is_opaque_upper(&dir, upper.user_marks)) {
                     let mark = EntryHead { kind: EntryKind::Opaque, ..head };
                     self.sink.put(&mark, &mut std::io::empty())?;
                 }

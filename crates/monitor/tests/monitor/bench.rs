@@ -23,7 +23,7 @@ const HOST: u32 = 589_824;
 /// The role of a monitor.
 pub fn be_monitor(dirs: &[&str]) -> ExitCode {
     let invocation = Invocation::parse(dirs.iter().map(Into::into)).unwrap();
-    let after = run(&invocation);
+    let after = run(&invocation, None);
     let note = match &after {
         After::Exit(code) => format!("exit {code}"),
         After::Reap(id) => format!("reap {id}"),
@@ -236,6 +236,7 @@ fn launch(dir: &Path, id: ContainerId, words: &[&str]) -> Launch {
         masked_paths: vec![],
         readonly_paths: vec![],
         ids: Some(IdMap { host: HOST, count: 65_536 }),
+        shared: None,
         network: NetworkMode::None,
         cgroup: Cgroup::default(),
         process: Process {

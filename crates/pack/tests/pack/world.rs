@@ -18,7 +18,7 @@ impl World {
     pub fn new(cache: &Path) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         let layout = Layout::new(dir.path().join("root"), dir.path().join("run"));
-        let engine = Engine::open(layout).expect("engine");
+        let engine = Engine::open(layout, corral_engine::Ground::default()).expect("engine");
         Self { dir, engine, cache: cache.to_owned(), events: RefCell::default() }
     }
 

@@ -31,6 +31,7 @@ fn launch(profile: ProfileName) -> Launch {
         masked_paths: profile.masked_paths.iter().map(|masked| path(masked)).collect(),
         readonly_paths: profile.readonly_paths.iter().map(|masked| path(masked)).collect(),
         ids: Some(IdMap { host: 1 << 20, count: 1 << 16 }),
+        shared: None,
         network: profile.network,
         cgroup: Cgroup {
             memory: profile.limits.memory,
@@ -157,6 +158,28 @@ fn defaults_pass_their_own_judge() {
     for profile in [ProfileName::Standard, ProfileName::Build, ProfileName::Agent] {
         check(profile, "fine", |_| {});
         check(profile, "fine", |launch| launch.mounts.push(bind("/home/me/w", "/workspace", false, OWNER)));
+    }
+}
+
+/// The host's root is never mapped; an ordinary user is, in the namespace that only has their ids.
+#[test]
+fn an_ordinary_user_is_id_0_of_their_namespace() {
+    use corral_spec::record::Own;
+    for profile in [ProfileName::Standard, ProfileName::Build, ProfileName::Agent] {
+        let user = |edit: fn(&mut Launch)| {
+            move |launch: &mut Launch| {
+                launch.ids = Some(IdMap { host: 0, count: 65_537 });
+                launch.shared = Some(Own { uid: 0, gid: 0 });
+                edit(launch);
+            }
+        };
+        check(profile, "fine", user(|_| {}));
+        let own = |l: &mut Launch| l.mounts.push(bind("/home/me/w", "/workspace", false, BindIds::Unmapped));
+        check(profile, "fine", user(own));
+        check(profile, "launch.userns", user(|l| l.ids = Some(IdMap { host: 0, count: 0 })));
+        check(profile, "launch.userns", user(|l| l.ids = Some(IdMap { host: 100_000, count: 65_536 })));
+        check(profile, "launch.userns", user(|l| l.ids = None));
+        check(profile, "launch.userns", user(host_ids));
     }
 }
 

@@ -148,7 +148,7 @@ fn set_up(bundle: &Bundle, channel: &Channel) -> Result<Step, Error> {
     };
     go(channel.receive().map_err(talk)?);
     if bundle.namespace(Kind::User).is_some() {
-        confine::become_container_root()?;
+        confine::become_bundle_root()?;
     }
     if !process.no_new_keyring {
         new_keyring(&bundle.id)?;

@@ -75,7 +75,7 @@ impl Inside<'_> {
         // All descriptors are closed together before the program starts.
         let sources = ManuallyDrop::new(sources);
         if self.has_userns {
-            confine::become_container_root()?;
+            confine::become_bundle_root()?;
         }
         self.tell_kernel()?;
         if !bundle.is_staged() {

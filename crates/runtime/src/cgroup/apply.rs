@@ -82,7 +82,12 @@ fn refused(dir: &Path, value: &Value, (file, text): (&str, &str), source: &io::E
 }
 
 fn make_dir(dir: &Path) -> Result<(), Error> {
-    std::fs::create_dir(dir).map_err(|source| Error::Group { act: "create", path: dir.into(), source })
+    std::fs::create_dir(dir).map_err(|source| match source.raw_os_error() {
+        Some(libc::EACCES | libc::EPERM | libc::EROFS) => {
+            Error::NoGroups { path: dir.parent().unwrap_or(dir).into(), source }
+        }
+        _ => Error::Group { act: "create", path: dir.into(), source },
+    })
 }
 
 /// Makes the groups from `top`, which is there, down to `dir`, as far as they are missing.

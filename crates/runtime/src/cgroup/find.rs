@@ -20,7 +20,7 @@ impl ControlGroup {
         let own = Hierarchies::detect()?;
         let v2 = own.v2.and_then(|place| search(&place.mount, &name));
         let v1 = own.v1.iter().filter_map(|(_, place)| search(&place.mount, &name)).collect();
-        Ok(Self { v2, v1, memory: None })
+        Ok(Self { v2, v1, memory: None, init: None })
     }
 }
 

@@ -30,7 +30,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use corral_spec::record::Cgroup;
+use corral_spec::record::{Cgroup, ProcessName, Status};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -52,6 +52,8 @@ pub struct ControlGroup {
     v1: Vec<PathBuf>,
     /// Which of them has a memory limit, as far as this process has set it.
     memory: Option<PathBuf>,
+    /// The first process, by which the others are found where there is no group.
+    init: Option<ProcessName>,
 }
 
 /// Open descriptors through which a child enters a group.
@@ -77,6 +79,9 @@ impl Entrance {
 impl ControlGroup {
     /// Makes the groups and sets their limits. If it fails nothing is left.
     pub(crate) fn create(limits: &Cgroup, name: &str) -> Result<Self, Error> {
+        if limits.more.no_groups {
+            return Ok(Self::open(None, &[]));
+        }
         let own = Hierarchies::detect()?;
         let offered = offered(&own);
         let parent = limits.more.cgroup_parent.as_ref();
@@ -104,7 +109,7 @@ impl ControlGroup {
             memory = memory.or_else(|| group.bounds_memory().then(|| group.dir.clone()));
             groups.insert(0, group);
         }
-        let made = Self { v2, v1, memory };
+        let made = Self { v2, v1, memory, init: None };
         match groups.iter().try_for_each(plan::Group::make) {
             Ok(()) => Ok(made),
             Err(cause) => Err(cause.with_left(made.remove())),
@@ -114,7 +119,12 @@ impl ControlGroup {
     /// The groups that a [`Status`](corral_spec::record::Status) names. Nothing is opened yet, so that
     /// groups already gone can be collected too.
     pub fn open(cgroup2: Option<&Path>, cgroup1: &[PathBuf]) -> Self {
-        Self { v2: cgroup2.map(Path::to_owned), v1: cgroup1.to_vec(), memory: None }
+        Self { v2: cgroup2.map(Path::to_owned), v1: cgroup1.to_vec(), memory: None, init: None }
+    }
+
+    /// As [`Self::open`], and the processes of a container without groups (`--cgroups disabled`) are known.
+    pub fn of(status: &Status) -> Self {
+        Self { init: Some(status.init), ..Self::open(status.cgroup2.as_deref(), &status.cgroup1) }
     }
 
     /// The cgroup2 directory.
@@ -196,6 +206,9 @@ impl ControlGroup {
     /// # Errors
     /// [`Error::Group`].
     pub fn frozen(&self) -> Result<bool, Error> {
+        if self.v2.is_none() && self.v1.is_empty() {
+            return Ok(false);
+        }
         let (path, _) = self.freezer("", "")?;
         let text = files::read(&path)?;
         Ok(!matches!(text.trim(), "0" | "THAWED"))
@@ -236,6 +249,9 @@ impl ControlGroup {
         }
         match self.v1.iter().map(|dir| dir.join("freezer.state")).find(|path| path.exists()) {
             Some(path) => Ok((path, v1)),
+            None if self.v1.is_empty() => Err(Error::Launch(
+                "it has no control group (--cgroups disabled), and nothing freezes it (commit --pause=false does without)".to_owned(),
+            )),
             None => Err(Error::Group {
                 act: "find the freezer of",
                 path: self.v1.first().cloned().unwrap_or_default(),

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 use super::update::members;
 use super::{ControlGroup, files, gone};
+use corral_spec::record::ProcessName;
+
 use crate::{Error, kernel_file};
 
 /// What a container uses; none is unknown.
@@ -52,7 +54,11 @@ impl ControlGroup {
     /// # Errors
     /// [`Error::Group`].
     pub fn processes(&self) -> Result<Vec<i32>, Error> {
-        self.v2.as_ref().or(self.v1.first()).map_or(Ok(Vec::new()), |group| members(group))
+        match (self.v2.as_ref().or(self.v1.first()), self.init) {
+            (Some(group), _) => members(group),
+            (None, Some(init)) => Ok(namespace_members(&init)),
+            (None, None) => Ok(Vec::new()),
+        }
     }
 
     fn cpu(&self) -> Result<Option<u64>, Error> {
@@ -88,6 +94,7 @@ impl ControlGroup {
         let lines = |text: String| text.lines().count() as u64;
         match self.first(self.v2.iter(), "cgroup.threads")? {
             Some(text) => Ok(Some(lines(text))),
+            None if self.v1.is_empty() => Ok(self.sum(process_tasks)),
             None => Ok(self.first(self.v1.iter(), "tasks")?.map(lines)),
         }
     }
@@ -170,6 +177,23 @@ fn service_bytes(text: &str) -> (u64, u64) {
 
 /// Clock ticks a second in what the kernel tells programs, whatever its own clock is (asm-generic/param.h).
 const USER_HZ: u64 = 100;
+
+/// Who is in the pid namespace of this process; none once it has ended, for its number may be another's.
+fn namespace_members(init: &ProcessName) -> Vec<i32> {
+    let namespace = |pid: i32| std::fs::read_link(format!("/proc/{pid}/ns/pid")).ok();
+    let Some(own) = namespace(init.pid) else { return Vec::new() };
+    let numbers = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let found: Vec<i32> = numbers.filter(|pid| namespace(*pid).as_ref() == Some(&own)).collect();
+    match crate::find_process(init) {
+        Ok(Some(_)) => found,
+        _ => Vec::new(),
+    }
+}
+
+fn process_tasks(process: &Path) -> Option<u64> {
+    Some(std::fs::read_dir(process.join("task")).ok()?.count() as u64)
+}
 
 fn process_cpu(process: &Path) -> Option<u64> {
     let stat = kernel_file::read_single(process.join("stat")).ok()?;

@@ -13,11 +13,17 @@ use rustix::process::{
 use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 
 use super::failure::{Failure, at};
+use crate::caller::in_first_user_namespace;
 use crate::idmap::{map_container, namespace_of};
 use crate::sys::{Forked, exit, fork};
 
-/// The range that trials map. Nothing is stored under these ids beyond a trial.
+/// The range that root's trials map. Nothing is stored under these ids beyond a trial.
 pub(super) const IDS: IdMap = IdMap { host: 0x1000_0000, count: 65_536 };
+
+/// What a trial maps: an ordinary user has what is in the caller's namespace, of which one id is enough.
+pub(super) fn ids() -> IdMap {
+    if in_first_user_namespace() { IDS } else { IdMap { host: 0, count: 1 } }
+}
 
 /// Longest time for one child.
 const PATIENCE: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
@@ -56,12 +62,12 @@ pub(super) fn in_child(
     }
 }
 
-/// As [`in_child`], in a user namespace too, with [`IDS`] mapped and as its root.
+/// As [`in_child`], in a user namespace too, with [`ids`] mapped and as its root.
 pub(super) fn as_root_inside(
     namespaces: libc::c_int,
     act: impl FnOnce() -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let map = |pid| Ok(map_container(pid, IDS)?);
+    let map = |pid| Ok(map_container(pid, ids(), None)?);
     in_child(libc::CLONE_NEWUSER | namespaces, map, || {
         set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).map_err(at("become group 0 inside"))?;
         set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).map_err(at("become user 0 inside"))?;
@@ -73,7 +79,7 @@ pub(super) fn as_root_inside(
 pub(super) fn mapped_namespace() -> Result<OwnedFd, Failure> {
     let mut namespace = None;
     let keep = |pid| {
-        map_container(pid, IDS)?;
+        map_container(pid, IDS, None)?;
         namespace = Some(namespace_of(pid)?);
         Ok(())
     };

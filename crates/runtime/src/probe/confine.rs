@@ -79,36 +79,3 @@ pub(super) fn memfd(_: &Ground) -> Result<String, Failure> {
         _ => Err(Failure::no_effect("seal a file in memory")),
     }
 }
-
-/// Ranges for a user without privilege; root takes its own.
-pub(super) fn subordinate_ids(_: &Ground) -> Result<String, Failure> {
-    let uid = rustix::process::getuid();
-    if uid.is_root() {
-        return Ok("root needs none".to_owned());
-    }
-    for path in ["/etc/subuid", "/etc/subgid"] {
-        let text =
-            std::fs::read_to_string(path).map_err(|error| Failure::new(format!("read {path}"), error))?;
-        let number = uid.as_raw().to_string();
-        let name = user_name(uid.as_raw());
-        let own = |line: &str| {
-            line.split(':').next().is_some_and(|who| who == number || Some(who) == name.as_deref())
-        };
-        if !text.lines().any(own) {
-            return Err(Failure::new(
-                format!("find a range for uid {uid} in {path}"),
-                io::ErrorKind::NotFound,
-            ));
-        }
-    }
-    Ok(format!("ranges for uid {uid}"))
-}
-
-fn user_name(uid: u32) -> Option<String> {
-    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
-    passwd.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let name = fields.next()?;
-        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
-    })
-}

@@ -14,6 +14,11 @@ impl Failure {
         Self { text: format!("cannot {step}: {source}"), errno: source.raw_os_error() }
     }
 
+    /// What no call would change.
+    pub(super) fn by_nature(text: &str) -> Self {
+        Self { text: text.to_owned(), errno: None }
+    }
+
     /// The call went through and did not have its effect.
     pub(super) fn no_effect(step: impl fmt::Display) -> Self {
         Self { text: format!("cannot {step}: the call succeeds without effect"), errno: None }

@@ -21,12 +21,15 @@ mod failure;
 mod mounts;
 mod namespaces;
 mod trials;
+mod user;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use failure::Failure;
 use trials::{TRIALS, Trial};
+
+use crate::rootless::Shared;
 
 /// The answer to one question about this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,30 +74,34 @@ impl Probe {
 struct Ground {
     /// An empty directory on the store's file system.
     scratch: PathBuf,
+    /// The ordinary user's namespace that the caller is in.
+    shared: Option<Shared>,
 }
 
 /// Tries everything in turn. `store_dir` is where images are kept; if it does not exist yet, the nearest
 /// directory above it stands in. The caller has one thread, as for [`create`](crate::create).
-pub fn run(store_dir: &Path) -> Vec<Probe> {
+pub fn run(store_dir: &Path, shared: Option<Shared>) -> Vec<Probe> {
     let above = store_dir.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
     let scratch = above.join(format!("doctor-{}", std::process::id()));
-    let ground = Ground { scratch };
-    TRIALS.iter().map(|trial| attempt(trial, &ground)).collect()
+    let ground = Ground { scratch, shared };
+    let concerned = TRIALS.iter().filter(|trial| trial.concerns(shared.is_some()));
+    concerned.map(|trial| attempt(trial, &ground)).collect()
 }
 
 fn attempt(trial: &Trial, ground: &Ground) -> Probe {
     let start = Instant::now();
     let result = ground.with_scratch(|| (trial.run)(ground));
     let micros = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let (needed, cost) = trial.weight(ground.shared.is_some());
     let outcome = match result {
         Ok(detail) => Outcome::Works { detail },
         Err(failure) => Outcome::Missing {
-            remedy: trial.remedy(&failure),
+            remedy: trial.remedy(&failure, ground.shared.is_some()),
             cause: failure.to_string(),
-            cost: trial.cost.to_owned(),
+            cost: cost.to_owned(),
         },
     };
-    Probe { name: trial.name, outcome, needed: trial.needed, micros }
+    Probe { name: trial.name, outcome, needed, micros }
 }
 
 impl Ground {
@@ -135,11 +142,11 @@ mod tests {
             let program = compile(&standard.syscalls(standard.capabilities), arch).expect("compiles");
             rustix::thread::set_no_new_privs(true).expect("no_new_privs");
             install_seccomp(&filter(&program)).expect("load");
-            run(&store.join("not/there/yet"))
+            run(&store.join("not/there/yet"), None)
         })
         .join()
         .expect("the confined thread");
-        assert_eq!(probes.len(), TRIALS.len());
+        assert_eq!(probes.len(), TRIALS.iter().filter(|trial| trial.concerns(false)).count());
         let result = |name: &str| &probes.iter().find(|probe| probe.name == name).expect(name).outcome;
         for (name, step, way_out) in [
             ("user namespace", "clone3", "outer container's seccomp profile"),

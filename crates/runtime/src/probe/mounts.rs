@@ -74,6 +74,7 @@ pub(super) fn idmap(ground: &Ground) -> Result<String, Failure> {
 
 /// Two lower directories with one file each, and a writable one.
 struct Layers {
+    user_marks: bool,
     lowers: [PathBuf; 2],
     root: Root,
 }
@@ -88,7 +89,7 @@ impl Layers {
         make(writable.join("upper"))?;
         make(writable.join("work"))?;
         let root = Root { lowers: lowers.to_vec(), writable, volatile: true, read_only: false };
-        Ok(Self { lowers, root })
+        Ok(Self { user_marks: ground.shared.is_some(), lowers, root })
     }
 
     fn upper(&self) -> PathBuf {
@@ -102,7 +103,7 @@ impl Layers {
             None => clone_tree(lower),
         });
         let lowers = lowers.into_iter().collect::<Result<Vec<_>, _>>()?;
-        Ok(Overlay::of(&self.root, lowers, MountAttrFlags::empty())?.join()?)
+        Ok(Overlay::of(&self.root, lowers, MountAttrFlags::empty(), self.user_marks)?.join()?)
     }
 }
 
@@ -138,10 +139,13 @@ pub(super) fn overlay_over_idmap(ground: &Ground) -> Result<String, Failure> {
 /// A detached overlay becomes the root of a process in namespaces of its own.
 pub(super) fn root_switch(ground: &Ground) -> Result<String, Failure> {
     let layers = Layers::make(ground)?;
-    rustix::fs::chown(layers.upper(), Some(rustix::fs::Uid::from_raw(IDS.host)), None)
-        .map_err(at("give the writable layer its owner"))?;
-    let namespace = mapped_namespace()?;
-    let overlay = layers.mount(Some(namespace.as_fd()))?;
+    let overlay = if ground.shared.is_some() {
+        layers.mount(None)?
+    } else {
+        rustix::fs::chown(layers.upper(), Some(rustix::fs::Uid::from_raw(IDS.host)), None)
+            .map_err(at("give the writable layer its owner"))?;
+        layers.mount(Some(mapped_namespace()?.as_fd()))?
+    };
     as_root_inside(libc::CLONE_NEWNS, || {
         mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
             .map_err(at("make the mount namespace private"))?;

@@ -6,8 +6,10 @@ use rustix::process::{Signal, WaitId, WaitIdOptions, getpid, getuid, pidfd_send_
 use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 
+use corral_spec::record::IdMap;
+
 use super::Ground;
-use super::child::{IDS, as_root_inside, in_child};
+use super::child::{as_root_inside, ids, in_child};
 use super::failure::{Failure, at};
 use crate::sys::{Forked, exit, fork, loopback_up};
 
@@ -17,7 +19,8 @@ pub(super) fn user_namespace(_: &Ground) -> Result<String, Failure> {
         0 => Ok(()),
         _ => Err(Failure::no_effect("be user 0 of the new namespace")),
     })?;
-    Ok(format!("{} ids mapped at {}", IDS.count, IDS.host))
+    let IdMap { host, count } = ids();
+    Ok(if count == 1 { "one more inside it".to_owned() } else { format!("{count} ids mapped at {host}") })
 }
 
 const NAMESPACES: [(&str, libc::c_int); 6] = [

@@ -38,6 +38,7 @@ pub(crate) fn close_all_but(first: RawFd, kept: RawFd) -> io::Result<()> {
         // SAFETY: three plain numbers; by the caller's contract no owner of these descriptors runs again.
         check(unsafe { libc::syscall(libc::SYS_close_range, from as libc::c_uint, to, 0) }).map(drop)
     };
+    // A number below all of them keeps none.
     if kept > first {
         close(first, kept as libc::c_uint - 1)?;
     }

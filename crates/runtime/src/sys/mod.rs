@@ -26,7 +26,7 @@ pub(crate) use probe::attempt;
 pub(crate) use probe::open_tree_attr;
 pub(crate) use process::{
     CStrings, Forked, block_signals, close_all, execve, exit, fork, fork_plain, keep_only, keep_open, kill,
-    loopback_up, pidfd_kill, reset_signals, unshare_cgroup, unshare_mounts, wait_signal,
+    loopback_up, pidfd_kill, reset_signals, unshare, unshare_cgroup, unshare_mounts, wait_signal,
 };
 pub(crate) use quota::{enforces_projects, limit_project, project, project_usage, set_project};
 

@@ -149,14 +149,18 @@ fn close_from(first: u32) -> io::Result<()> {
 
 /// unshare(CLONE_NEWNS).
 pub(crate) fn unshare_mounts() -> io::Result<()> {
-    // SAFETY: no memory is passed; a mount namespace of its own changes nothing that Rust relies on.
-    check(unsafe { libc::unshare(libc::CLONE_NEWNS) }.into()).map(drop)
+    unshare(libc::CLONE_NEWNS)
 }
 
 /// unshare(CLONE_NEWCGROUP).
 pub(crate) fn unshare_cgroup() -> io::Result<()> {
+    unshare(libc::CLONE_NEWCGROUP)
+}
+
+/// unshare(2); `flags` must be namespaces only.
+pub(crate) fn unshare(flags: libc::c_int) -> io::Result<()> {
     // SAFETY: no memory or descriptor is affected.
-    check(unsafe { libc::unshare(libc::CLONE_NEWCGROUP) }.into()).map(drop)
+    check(unsafe { libc::unshare(flags) }.into()).map(drop)
 }
 
 /// Gives the signals whose bit (number - 1) is set in `ignored` their default action and unblocks all.

@@ -3,9 +3,11 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, RawFd};
 
 use corral_spec::Signal;
+
+use super::bundle::close_all_but;
 
 /// Signals of this process, read from a descriptor instead of interrupting it: signalfd(2). While it
 /// exists they are blocked in the calling thread; dropped, the earlier mask is back, and what is still
@@ -80,18 +82,18 @@ impl Drop for SignalFd {
     }
 }
 
-/// Closes every descriptor from `first` on: what a careless caller left open does not reach a container then.
+/// Closes every descriptor from `first` on but `kept`: what a careless caller left open does not reach a container then.
 ///
 /// Call it once, first thing in the program, before anything owns a descriptor from `first` on: those are
 /// closed under their owners' feet otherwise.
 ///
 /// # Errors
 /// EINVAL for a negative number; ENOSYS before Linux 5.9.
-pub fn close_inherited(first: RawFd) -> io::Result<()> {
-    let first = libc::c_uint::try_from(first).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    // SAFETY: three plain numbers; by this function's contract nothing owns a descriptor in the range.
-    let done = unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+pub fn close_inherited(first: RawFd, kept: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    if first < 0 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    close_all_but(first, kept.map_or(first - 1, |kept| kept.as_raw_fd()))
 }
 
 #[cfg(test)]

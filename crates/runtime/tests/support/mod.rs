@@ -232,6 +232,7 @@ fn launch(dir: &Path, id: ContainerId, words: &str) -> Launch {
             .map(path)
             .to_vec(),
         ids: Some(IdMap { host: HOST, count: 65_536 }),
+        shared: None,
         network: NetworkMode::None,
         cgroup: Cgroup::default(),
         process: process(words),

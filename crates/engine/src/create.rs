@@ -5,12 +5,11 @@ use corral_image::{Group, Image, ResolvedUser, read_file};
 use corral_runtime::rootless::Shared;
 use corral_spec::record::{GENERATION, Launch, Mount, MountKind, Own};
 use corral_spec::{
-    ContainerId, ContainerName, ContainerSpec, NetworkMode, ProfileName, UserNamespace, UserPart, UserSpec,
-    Weaker,
+    ContainerId, ContainerName, ContainerSpec, ProfileName, UserNamespace, UserPart, UserSpec,
 };
 use corral_state::{ContainerLock, ContainerRecord, IdSlot, Life, Typed, write_record};
 
-use crate::plan::{self, Facts};
+use crate::plan::{self, Facts, HostFacts};
 use crate::warm::Warmth;
 use crate::{Engine, Error, PROFILE_LABEL, device, host, journal, name};
 
@@ -97,9 +96,7 @@ impl Engine {
         let mut half = self.begin()?;
         let id = half.id.clone();
         let own = own_ids(spec.userns, self.ground.shared)?;
-        if spec.userns == UserNamespace::Private && own.is_none() {
-            half.slot = Some(self.layout().lease_ids(&id, life)?);
-        }
+        half.lease_slot(&spec, own.is_some(), life)?;
         let name = half.lease_name(spec.name.clone(), life)?;
         let lowers = self.lowers(image);
         let user = self.user(&spec, image, (&lowers, own))?;
@@ -121,12 +118,7 @@ impl Engine {
             lowers,
             data_dir: self.layout().container(&id),
             run_dir: self.layout().run(&id),
-            kernel: spec.settings.seccomp.as_ref().map(|_| host::kernel()).unwrap_or_default(),
-            max_files: host::max_files(),
-            own_capabilities: (spec.userns == UserNamespace::Host).then(host::capabilities).transpose()?,
-            host_name: Weaker::UtsHost.is_in(&spec.settings.weaker).then(host::name),
-            // Only what shares the host's network can use its name servers.
-            resolv_conf: (spec.network == Some(NetworkMode::Host)).then(host::resolv_conf),
+            host: HostFacts::of(&spec)?,
             extra,
         };
         let mut launch = plan::launch(&facts, &spec)?;
@@ -151,13 +143,23 @@ impl Engine {
             warm: launch.warm.clone(),
         };
         launch.journal = Some(journal::for_monitor(self, &record, image));
-        let records_dir = self.layout().records(&record.id, life);
-        write_record(&records_dir.join("launch.json"), &launch, false)?;
-        // What cannot be recorded does not come to be.
-        self.record_created(&launch, watch)?;
-        write_record(&records_dir.join("container.json"), &record, life == Life::Lasting)?;
+        self.write_down(&record, &launch, (life, watch))?;
         self.forget_noted_volumes(&id, &settled.anonymous)?;
         Ok(Prepared { lock: half.finish()?, record, launch, life })
+    }
+
+    /// The container exists when its record does.
+    fn write_down(
+        &self,
+        record: &ContainerRecord,
+        launch: &Launch,
+        (life, watch): (Life, Watch),
+    ) -> Result<(), Error> {
+        let records_dir = self.layout().records(&record.id, life);
+        write_record(&records_dir.join("launch.json"), launch, false)?;
+        // What cannot be recorded does not come to be.
+        self.record_created(launch, watch)?;
+        Ok(write_record(&records_dir.join("container.json"), record, life == Life::Lasting)?)
     }
 
     /// Leaves a container that was made and shall not start now.
@@ -213,6 +215,14 @@ impl Engine {
 }
 
 impl Half<'_> {
+    /// A range of host ids, unless the container shares one.
+    fn lease_slot(&mut self, spec: &ContainerSpec, shares: bool, life: Life) -> Result<(), Error> {
+        if spec.userns == UserNamespace::Private && !shares {
+            self.slot = Some(self.engine.layout().lease_ids(&self.id, life)?);
+        }
+        Ok(())
+    }
+
     fn lease_name(&mut self, wanted: Option<ContainerName>, life: Life) -> Result<ContainerName, Error> {
         let layout = self.engine.layout();
         let name = match wanted {

@@ -1,10 +1,11 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use corral_policy::CapabilitySet;
-use corral_spec::ContainerId;
+use corral_spec::{ContainerId, ContainerSpec, NetworkMode, UserNamespace, Weaker};
 use rustix::rand::{GetRandomFlags, getrandom};
 
 use crate::Error;
+use crate::plan::HostFacts;
 
 /// Nanoseconds since the epoch.
 pub(crate) fn now_ns() -> u64 {
@@ -64,4 +65,18 @@ pub(crate) fn resolv_conf() -> String {
 /// The kernel's release.
 pub(crate) fn kernel() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+impl HostFacts {
+    /// Looks at the host.
+    pub(crate) fn of(spec: &ContainerSpec) -> Result<Self, Error> {
+        Ok(Self {
+            kernel: spec.settings.seccomp.as_ref().map(|_| kernel()).unwrap_or_default(),
+            max_files: max_files(),
+            own_capabilities: (spec.userns == UserNamespace::Host).then(capabilities).transpose()?,
+            host_name: Weaker::UtsHost.is_in(&spec.settings.weaker).then(name),
+            // Only what shares the host's network can use its name servers.
+            resolv_conf: (spec.network == Some(NetworkMode::Host)).then(resolv_conf),
+        })
+    }
 }

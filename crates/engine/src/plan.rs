@@ -45,6 +45,15 @@ pub(crate) struct Facts<'a> {
     pub(crate) data_dir: PathBuf,
     /// The container's run directory.
     pub(crate) run_dir: PathBuf,
+    /// What the host is.
+    pub(crate) host: HostFacts,
+    /// Mounts of the engine's own, behind all others.
+    pub(crate) extra: Vec<Mount>,
+}
+
+/// What a plan takes from the host; what it does not need is left out.
+#[derive(Default)]
+pub(crate) struct HostFacts {
     /// The kernel's release, where a seccomp profile of the user's asks for it.
     pub(crate) kernel: String,
     /// The caller's hard limit of open files.
@@ -55,8 +64,6 @@ pub(crate) struct Facts<'a> {
     pub(crate) host_name: Option<String>,
     /// The host's resolv.conf.
     pub(crate) resolv_conf: Option<String>,
-    /// Mounts of the engine's own, behind all others.
-    pub(crate) extra: Vec<Mount>,
 }
 
 /// What the host gives for a mount of the spec.
@@ -85,7 +92,7 @@ pub(crate) fn launch(facts: &Facts<'_>, spec: &ContainerSpec) -> Result<Launch, 
     let network = spec.network.unwrap_or(profile.network);
     let weaker = &spec.settings.weaker;
     let capabilities = capabilities(facts, &profile, spec)?;
-    let hostname = match &facts.host_name {
+    let hostname = match &facts.host.host_name {
         Some(name) => name.clone(),
         None => spec.hostname.clone().unwrap_or_else(|| facts.id.short().to_owned()),
     };
@@ -150,7 +157,7 @@ fn capabilities(facts: &Facts<'_>, profile: &Profile, spec: &ContainerSpec) -> R
         .capabilities
         .adjust(&add, &spec.cap_drop)
         .map_err(|error| Error::Invalid(error.to_string()))?;
-    Ok(match facts.own_capabilities.filter(|_| all) {
+    Ok(match facts.host.own_capabilities.filter(|_| all) {
         Some(own) => adjusted.without(CapabilitySet::ALL.without(own)),
         None => adjusted,
     })
@@ -193,7 +200,7 @@ fn filter(
         Error::Invalid(format!("no system call table for this processor ({})", std::env::consts::ARCH))
     })?;
     if let Some(text) = &spec.settings.seccomp {
-        return own_seccomp::program(text, capabilities, &facts.kernel, arch).map(Some);
+        return own_seccomp::program(text, capabilities, &facts.host.kernel, arch).map(Some);
     }
     let compiled = seccomp::compile(&profile.syscalls(capabilities), arch);
     compiled.map(Some).map_err(|error| Error::Invalid(error.to_string()))
@@ -257,7 +264,7 @@ fn mounts(
         mounts.push(mount(tmpfs.target, memory(tmpfs.size, tmpfs.mode), false, false)?);
     }
     // Only what shares the host's network can use its name servers.
-    let resolv_conf = facts.resolv_conf.as_deref().filter(|_| network == NetworkMode::Host);
+    let resolv_conf = facts.host.resolv_conf.as_deref().filter(|_| network == NetworkMode::Host);
     for (file, text) in etc::files(hostname, &spec.settings, resolv_conf) {
         mounts.push(mount(&format!("/etc/{file}"), MountKind::File { text }, read_only, true)?);
     }
@@ -375,7 +382,7 @@ fn env(facts: &Facts<'_>, spec: &ContainerSpec, hostname: &str) -> Vec<String> {
 }
 
 fn ulimits(facts: &Facts<'_>, spec: &ContainerSpec) -> Vec<Ulimit> {
-    let hard = HARD_FILES.min(facts.max_files);
+    let hard = HARD_FILES.min(facts.host.max_files);
     let defaults = [
         Ulimit { name: "nofile".into(), soft: SOFT_FILES.min(hard), hard },
         // A core dump would be piped into the host's handler, outside the container.
@@ -437,13 +444,9 @@ mod tests {
             lowers: vec!["/layers/a".into()],
             binds: spec.mounts.iter().map(|_| None).collect(),
             host_devices: Vec::new(),
-            kernel: String::new(),
             data_dir: "/root/c".into(),
             run_dir: "/run/c".into(),
-            max_files: 4096,
-            own_capabilities: None,
-            host_name: None,
-            resolv_conf: None,
+            host: HostFacts { max_files: 4096, ..HostFacts::default() },
             extra: Vec::new(),
         };
         launch(&facts, spec)

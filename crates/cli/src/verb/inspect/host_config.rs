@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use corral_spec::record::{Launch, MountKind};
-use corral_spec::{NetworkMode, RestartPolicy, Settings, Ulimit, Weaker};
+use corral_spec::{NetworkMode, RestartPolicy, Settings, Ulimit, UserNamespace, Weaker};
 use corral_state::ContainerRecord;
 use serde_json::{Value, json};
 
@@ -30,7 +30,11 @@ pub(super) fn shown(record: &ContainerRecord, launch: &Launch) -> Value {
         "Tmpfs": mounts::tmpfs(record),
         "Mounts": mounts::requests(record),
         "VolumesFrom": mounts::volumes_from(&record.spec),
-        "UsernsMode": if launch.ids.is_some() { "private" } else { "host" },
+        "UsernsMode": match launch.confinement.userns {
+            UserNamespace::Private => "private",
+            UserNamespace::Host => "host",
+            UserNamespace::KeepId => "keep-id",
+        },
         "SecurityOpt": security(record, launch),
         "Dns": settings.dns,
         "DnsOptions": settings.dns_options,

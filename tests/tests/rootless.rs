@@ -477,6 +477,10 @@ fn a_user_gains_nothing() {
     }
     let devices = first.ok(&["run", "--rm", "busybox", "sh", "-c", "find /dev -type b -o -type c | sort"]);
     assert!(!devices.contains("mem") && devices.contains("/dev/null"), "{devices}");
+    // Root inside is the user outside: it shares nothing in which that counts.
+    for mode in ["--pid", "--ipc"] {
+        first.refused(&["run", "--rm", mode, "host", "busybox", "true"], &["your own processes"]);
+    }
     first.ok(&["rm", "-f", "own"]);
 }
 

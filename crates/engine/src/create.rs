@@ -102,8 +102,7 @@ impl Engine {
         let user = self.user(&spec, image, (&lowers, own))?;
         // Its volumes stay until the record below says that they are used.
         let settled = self.settle_mounts(image, profile, &mut spec)?;
-        half.anonymous.clone_from(&settled.anonymous);
-        self.note_volumes(&id, &settled.anonymous)?;
+        half.note_volumes(&settled.anonymous)?;
         let facts = Facts {
             id: &id,
             name: name.as_str(),
@@ -215,6 +214,12 @@ impl Engine {
 }
 
 impl Half<'_> {
+    /// The volumes that nobody named go with the container, and are noted before they are made.
+    fn note_volumes(&mut self, anonymous: &[String]) -> Result<(), Error> {
+        anonymous.clone_into(&mut self.anonymous);
+        self.engine.note_volumes(&self.id, anonymous)
+    }
+
     /// A range of host ids, unless the container shares one.
     fn lease_slot(&mut self, spec: &ContainerSpec, shares: bool, life: Life) -> Result<(), Error> {
         if spec.userns == UserNamespace::Private && !shares {

@@ -372,7 +372,7 @@ impl Engine {
         };
         let Some(bytes) = self.volume_bound(name)? else { return pour() };
         match disk::within_quota(pour) {
-            Err(Error::Image(corral_image::Error::NoSpace { .. })) => {
+            Err(Error::Image(corral_image::Error::Full { .. } | corral_image::Error::NoSpace { .. })) => {
                 return Err(Error::Invalid(format!(
                     "volume {name} is full at its bound of {bytes} bytes, and holds a part of the archive"
                 )));

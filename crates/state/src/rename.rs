@@ -132,6 +132,7 @@ mod tests {
             profile: ProfileName::Standard,
             host_ids: None,
             created_ns: 1,
+            typed: None,
             warm: None,
         };
         crate::write_record(&layout.records(&id, life).join(RECORD), &record, false).expect("record");

@@ -346,3 +346,20 @@ fn a_copy_of_everything_leaves_the_kernels_files_out() {
     }
     assert_eq!(corral.ok(&["exec", "box", "cat", "/proc/sys/kernel/ostype"]), "Linux\n", "it still has them");
 }
+
+/// A mount is judged by its path, and an image has a link there.
+#[test]
+fn a_link_of_the_image_leads_no_mount_onto_the_kernels_files() {
+    let corral = Corral::new();
+    let script = "ln -s /proc /one; ln -s /proc/sys /two; ln -s /sys /three; ln -s /tmp /four";
+    corral.ok(&["run", "--name", "odd", "busybox", "sh", "-c", script]);
+    corral.ok(&["commit", "odd", "odd"]);
+    let volume = |target: &str| corral.say(&["run", "--rm", "-v", &format!("data:{target}"), "odd", "true"]);
+    let memory = |target: &str| corral.say(&["run", "--rm", "--tmpfs", target, "odd", "true"]);
+    for target in ["/one", "/two", "/three"] {
+        for said in [volume(target), memory(target)] {
+            assert!(said.code == 125 && said.err.contains("file system of the kernel"), "{target}: {said:?}");
+        }
+    }
+    assert_eq!((volume("/four").code, memory("/four").code), (0, 0), "elsewhere it may lead");
+}

@@ -206,3 +206,30 @@ fn bad_checks_are_refused() {
         assert!(said.code == 125 && said.err.contains(expect), "{words:?}: {said:?}");
     }
 }
+
+/// A check that is out of time ends, and leaves none behind with each that is.
+#[test]
+fn a_check_is_killed_when_its_time_is_out() {
+    let corral = Corral::new();
+    let check = "sh -c 'sleep 997 & sleep 998' & sleep 999";
+    let words = ["run", "-d", "--name", "box", "--health-interval", "100ms", "--health-timeout", "100ms"];
+    corral.ok(&[&words[..], &["--health-cmd", check, "busybox", "sleep", "1000"]].concat());
+    let checks = || corral.inspect("box")["State"]["Health"]["Log"].as_array().map_or(0, Vec::len);
+    corral_tests::eventually("some are out of time", || checks() >= 4);
+    let of_checks = || corral.ok(&["top", "box", "-eo", "args"]).matches("sleep 999").count();
+    corral_tests::eventually("at most the one that runs is left", || of_checks() <= 1);
+    corral.ok(&["rm", "-f", "box"]);
+}
+
+/// Each check is work of the host, and an image's author need not care.
+#[test]
+fn an_image_is_not_checked_more_often_than_once_a_second() {
+    let corral = Corral::new();
+    corral.ok(&["create", "--name", "box", "busybox", "sleep", "1000"]);
+    corral.ok(&["commit", "-c", "HEALTHCHECK --interval=1ms --timeout=1s CMD true", "box", "often"]);
+    corral.ok(&["run", "-d", "--name", "slow", "often"]);
+    assert_eq!(corral.inspect("slow")["Config"]["Healthcheck"]["Interval"], 1_000_000_000);
+    corral.ok(&["run", "-d", "--name", "quick", "--health-interval", "50ms", "often"]);
+    assert_eq!(corral.inspect("quick")["Config"]["Healthcheck"]["Interval"], 50_000_000);
+    corral.ok(&["rm", "-f", "slow", "quick"]);
+}

@@ -9,6 +9,8 @@ const INTERVAL_MS: u64 = 30_000;
 const TIMEOUT_MS: u64 = 30_000;
 const START_INTERVAL_MS: u64 = 5_000;
 const RETRIES: u32 = 3;
+/// How often an image may ask at most: each check is work of the host. A flag may ask more often.
+const IMAGE_INTERVAL_MS: u64 = 1000;
 
 /// None if there is nothing to check.
 pub(crate) fn health(image: &ContainerConfig, asked: &HealthRequest) -> Result<Option<Health>, Error> {
@@ -24,12 +26,16 @@ pub(crate) fn health(image: &ContainerConfig, asked: &HealthRequest) -> Result<O
     let time = |asked: Option<u64>, image_ns: u64, default: u64| {
         asked.filter(|&ms| ms > 0).or((image_ns > 0).then_some(image_ns / 1_000_000)).unwrap_or(default)
     };
+    let often = |asked: Option<u64>, image_ns: u64, default: u64| match asked.filter(|&ms| ms > 0) {
+        Some(ms) => ms,
+        None => time(None, image_ns, default).max(IMAGE_INTERVAL_MS),
+    };
     Ok(Some(Health {
         argv,
-        interval_ms: time(asked.interval_ms, own.interval, INTERVAL_MS).max(1),
+        interval_ms: often(asked.interval_ms, own.interval, INTERVAL_MS),
         timeout_ms: time(asked.timeout_ms, own.timeout, TIMEOUT_MS).max(1),
         start_period_ms: time(asked.start_period_ms, own.start_period, 0),
-        start_interval_ms: time(asked.start_interval_ms, own.start_interval, START_INTERVAL_MS).max(1),
+        start_interval_ms: often(asked.start_interval_ms, own.start_interval, START_INTERVAL_MS),
         retries: asked
             .retries
             .filter(|&retries| retries > 0)

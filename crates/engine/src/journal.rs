@@ -112,11 +112,21 @@ pub(crate) fn of_container(action: Action, record: &ContainerRecord) -> Event {
         .with_all(&record.spec.labels)
 }
 
+/// Bytes of an image's labels that each event has: what does not fit is in the image all the same, and an image is not to
+/// fill the journal.
+const IMAGE_LABELS: usize = 4096;
+
 /// What the monitor records with: the labels of image and command line, and the named volumes.
 pub(crate) fn for_monitor(engine: &Engine, record: &ContainerRecord, image: &Image) -> Journaled {
     // Through an event, so that of two labels of one name the command line's wins.
     let labels = &image.config.config.labels;
-    let labels = labels.iter().map(|(name, value)| (name.clone(), value.clone())).collect::<Vec<_>>();
+    let labels: Vec<_> = labels
+        .iter()
+        .scan(IMAGE_LABELS, |room, (name, value)| {
+            *room = room.checked_sub(name.len() + value.len())?;
+            Some((name.clone(), value.clone()))
+        })
+        .collect();
     let event = of_container(Action::Create, record).with_all(&labels);
     Journaled {
         root: engine.layout().root().to_owned(),

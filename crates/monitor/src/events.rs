@@ -1,5 +1,7 @@
 //! What a monitor records of its container: from its start to its end, in as few appends as there are moments.
 
+use std::time::{Duration, Instant};
+
 use corral_journal::{Action, Error, Event, Grade, Journal};
 use corral_spec::record::{Exit, Journaled, JournaledVolume, Launch};
 use corral_spec::{ContainerId, HealthState};
@@ -11,11 +13,44 @@ pub struct Events {
     known: Option<Journaled>,
     /// What comes before the start and is recorded with it.
     before: Vec<Action>,
+    turns: Turns,
+}
+
+/// Events that a container causes as often as it likes, such as turns of its health: some at once, then one a while, so
+/// that it cannot push what others did out of the journal. What comes in between is counted, and the last of it told.
+#[derive(Clone, Debug)]
+struct Turns {
+    left: u32,
+    since: Instant,
+    pending: Option<HealthState>,
+    skipped: u32,
+}
+
+impl Turns {
+    const AT_ONCE: u32 = 10;
+    const EACH: Duration = Duration::from_secs(10);
+
+    fn new() -> Self {
+        Self { left: Self::AT_ONCE, since: Instant::now(), pending: None, skipped: 0 }
+    }
+
+    /// The state to tell now, and how many were not told before it.
+    fn take(&mut self, now: Instant) -> Option<(HealthState, u32)> {
+        let passed = now.saturating_duration_since(self.since).as_secs() / Self::EACH.as_secs();
+        if passed > 0 {
+            self.left = Self::AT_ONCE.min(self.left.saturating_add(passed.try_into().unwrap_or(u32::MAX)));
+            self.since = now;
+        }
+        self.pending?;
+        self.left = self.left.checked_sub(1)?;
+        Some((self.pending.take()?, std::mem::take(&mut self.skipped)))
+    }
 }
 
 impl Events {
     pub fn of(launch: &Launch) -> Self {
-        Self { id: launch.id.clone(), known: launch.journal.clone(), before: Vec::new() }
+        let (id, known) = (launch.id.clone(), launch.journal.clone());
+        Self { id, known, before: Vec::new(), turns: Turns::new() }
     }
 
     /// Of a container that the same command has made, and watches: that is recorded with its start.
@@ -79,10 +114,18 @@ impl Events {
         self.append(Grade::End, actions)
     }
 
-    /// Its health is another than before.
-    pub fn health(&self, state: HealthState) -> Result<(), Error> {
+    /// Its health was looked at, and is another than before if there is a state.
+    pub fn health(&mut self, turned: Option<HealthState>) -> Result<(), Error> {
+        if let Some(state) = turned {
+            self.turns.skipped += u32::from(self.turns.pending.replace(state).is_some());
+        }
         let Some(known) = &self.known else { return Ok(()) };
-        journal(known).append(Grade::End, &[self.event(Action::HealthStatus).detailed(state.as_str())])
+        let Some((state, skipped)) = self.turns.take(Instant::now()) else { return Ok(()) };
+        let mut event = self.event(Action::HealthStatus).detailed(state.as_str());
+        if skipped > 0 {
+            event = event.with("skipped", skipped.to_string());
+        }
+        journal(known).append(Grade::End, &[event])
     }
 
     fn append(&self, grade: Grade, actions: &[Action]) -> Result<(), Error> {
@@ -111,4 +154,33 @@ impl Events {
 
 fn journal(known: &Journaled) -> Journal {
     Journal::new(&known.root, &known.run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_of_health_are_told_some_at_once_and_then_seldom() {
+        let mut turns = Turns::new();
+        let begin = turns.since;
+        let mut turn = |state, seconds| {
+            turns.skipped += u32::from(turns.pending.replace(state).is_some());
+            turns.take(begin + Duration::from_secs(seconds))
+        };
+        for _ in 0..Turns::AT_ONCE {
+            assert_eq!(turn(HealthState::Healthy, 1), Some((HealthState::Healthy, 0)));
+        }
+        for _ in 0..100 {
+            assert_eq!(turn(HealthState::Unhealthy, 2), None);
+        }
+        assert_eq!(
+            turn(HealthState::Healthy, 11),
+            Some((HealthState::Healthy, 100)),
+            "the last, and a count"
+        );
+        assert_eq!(turn(HealthState::Unhealthy, 12), None);
+        assert_eq!(turns.take(begin + Duration::from_secs(25)), Some((HealthState::Unhealthy, 0)));
+        assert_eq!(turns.take(begin + Duration::from_secs(99)), None, "nothing to tell");
+    }
 }

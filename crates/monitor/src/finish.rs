@@ -215,7 +215,12 @@ fn close(
 fn drain(supervisor: &mut Supervisor) {
     let deadline = Instant::now() + LAST_WORDS;
     while !supervisor.streams.are_silent() {
-        let left = timespec(deadline.saturating_duration_since(Instant::now()));
+        let left = deadline.saturating_duration_since(Instant::now());
+        // Somebody may hold the other end of a pipe and write on: out of the container, by a socket.
+        if left.is_zero() {
+            return;
+        }
+        let left = timespec(left);
         let (streams, mut fds): (Vec<Stream>, Vec<_>) = supervisor
             .streams
             .outputs()

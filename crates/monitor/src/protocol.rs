@@ -432,7 +432,7 @@ mod tests {
         check(&[2, 0, 0, 0, 255, 255, 255, 255], Broken::TooLong(u32::MAX));
         check(&[2, 0, 1, 0, 0, 0, 0, 0], Broken::Reserved);
         check(&[0, 0, 0, 0, 0, 0, 0, 0], Broken::Kind(0));
-        check(&[12, 0, 0, 0, 0, 0, 0, 0], Broken::Kind(12));
+        check(&[200, 0, 0, 0, 0, 0, 0, 0], Broken::Kind(200));
         check(&[1, 0, 0, 0, 0, 0, 0, 0], Broken::Payload(1));
         check(&[1, 0, 0, 0, 1, 0, 0, 0, 2], Broken::Payload(1));
         check(&[4, 0, 0, 0, 3, 0, 0, 0, 1, 2, 3], Broken::Payload(4));

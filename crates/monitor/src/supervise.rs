@@ -182,9 +182,7 @@ impl Supervisor {
         let Some(changed) = checks.turn(&mut self.status) else { return Ok(()) };
         self.run_dir.put(crate::STATUS, &self.status, Durability::None)?;
         let state = self.status.health.as_ref().map(|health| health.state);
-        if let Some(state) = state.filter(|_| changed)
-            && let Err(error) = self.events.health(state)
-        {
+        if let Err(error) = self.events.health(state.filter(|_| changed)) {
             self.run_dir.note(crate::NOTES, &error.to_string());
         }
         Ok(())

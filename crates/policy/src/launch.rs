@@ -14,6 +14,7 @@ use crate::{CapabilitySet, Denial, Profile, confinement};
 pub fn judge_launch(profile: ProfileName, launch: &Launch) -> Result<(), Denial> {
     let profile = confinement(profile);
     judge_ids(launch)?;
+    judge_shared_user(launch)?;
     judge_privilege(&profile, launch)?;
     judge_paths(&profile, launch)?;
     let unmapped =
@@ -32,6 +33,23 @@ pub fn judge_launch(profile: ProfileName, launch: &Launch) -> Result<(), Denial>
     match profile.name {
         ProfileName::Agent => judge_agent(&profile, launch),
         ProfileName::Standard | ProfileName::Build => Ok(()),
+    }
+}
+
+/// Root of an ordinary user's container is that user outside: what it shares with the host there would obey it.
+fn judge_shared_user(launch: &Launch) -> Result<(), Denial> {
+    const OPEN: [Weaker; 4] = [Weaker::PidHost, Weaker::IpcHost, Weaker::Privileged, Weaker::HostRoot];
+    let named = |mode: &Weaker| mode.is_in(&launch.confinement.weaker);
+    match OPEN.into_iter().find(named).filter(|_| launch.shared.is_some()) {
+        Some(mode) => Err(Denial::never(
+            "launch.user",
+            format!(
+                "{}: an ordinary user's container has that user's power over what it shares with the host, your own \
+                 processes among it; leave it out, or run corral as root",
+                mode.as_str()
+            ),
+        )),
+        None => Ok(()),
     }
 }
 

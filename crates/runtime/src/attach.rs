@@ -239,9 +239,29 @@ fn attach_at(
     if mount.target.as_path() == Path::new("/") {
         return Err(Error::Launch("a mount cannot replace the container's root".to_owned()));
     }
-    tree.find_or(&mount.target, || tree.make_missing(&mount.target, point()?))
-        .and_then(|target| attach(source, target.fd))
-        .map_err(|errno| fail_at("bind", &mount.target)(errno.into()))
+    let fail = |errno: Errno| fail_at("bind", &mount.target)(errno.into());
+    let found = tree.find_or(&mount.target, || tree.make_missing(&mount.target, point()?)).map_err(fail)?;
+    if !found.made && matches!(mount.kind, MountKind::Bind { .. } | MountKind::Layers { .. }) {
+        not_the_kernels(&mount.target, found.fd)?;
+    }
+    attach(source, found.fd).map_err(fail)
+}
+
+/// A mount is judged by the path that was asked for. A link of the image leads it elsewhere, though not onto what the
+/// kernel shows, where it would hide or stand in for that.
+fn not_the_kernels(asked: &AbsPath, found: BorrowedFd<'_>) -> Result<(), Error> {
+    /// linux/magic.h: proc, sysfs, devpts.
+    const KERNELS: [i64; 3] = [0x9fa0, 0x6265_6572, 0x1cd1];
+    if ["/proc", "/sys", "/dev"].iter().any(|own| asked.as_path().starts_with(own)) {
+        return Ok(());
+    }
+    let kind = rustix::fs::fstatfs(found).map_err(|errno| fail_at("look at", asked)(errno.into()))?.f_type;
+    if KERNELS.contains(&kind) {
+        return Err(Error::Launch(format!(
+            "{asked} leads onto a file system of the kernel, by a symbolic link of the image: nothing is mounted there"
+        )));
+    }
+    Ok(())
 }
 
 /// Where proc, sysfs and the like go: a link in the image must not decide that (CVE-2019-19921).
@@ -298,7 +318,11 @@ fn mount_kernel_fs(
     let (dir, name) = match dev.and_then(|dev| new_in(dev, &mount.target)) {
         Some(place) => place,
         None if matches!(mount.kind, MountKind::Tmpfs { .. }) => {
-            (tree.find_or_make(&mount.target, Point::Directory)?.fd, Path::new("."))
+            let found = tree.find_or_make(&mount.target, Point::Directory)?;
+            if !found.made {
+                not_the_kernels(&mount.target, found.fd)?;
+            }
+            (found.fd, Path::new("."))
         }
         None => (kernel_mount_point(tree, &mount.target)?, Path::new(".")),
     };

@@ -2,7 +2,7 @@
 //! does: a health check.
 //!
 //! ```text
-//! caller ── fork ─▶ keeper ── exec (exec.rs) ─▶ the process      keeper dead ⇒ process killed
+//! caller ── fork ─▶ keeper ── exec (exec.rs) ─▶ the process      nobody reads the pipe ⇒ the keeper kills the process
 //!    ▲                │ output of the process, or why it was not started
 //!    └── pidfd, pipe ─┘ ends with its code
 //! ```
@@ -13,7 +13,9 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use corral_spec::record::{Launch, Process, Status};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Signal, pidfd_send_signal, set_parent_process_death_signal};
 
@@ -24,8 +26,8 @@ use crate::{Error, ExitState, Io, exec};
 /// A check at work. Dropped, it is killed and reaped.
 #[derive(Debug)]
 pub struct Check {
-    /// What it writes, both streams; does not block.
-    output: OwnedFd,
+    /// What it writes, both streams; does not block. Closed when the check is not wanted any more.
+    output: Option<OwnedFd>,
     keeper: Child,
 }
 
@@ -43,7 +45,9 @@ impl Check {
         let (output, theirs) = pipe_with(PipeFlags::CLOEXEC).map_err(fail)?;
         rustix::fs::fcntl_setfl(&output, OFlags::NONBLOCK).map_err(fail)?;
         match fork(0, None).map_err(Error::Namespaces)? {
-            Forked::Parent { pid, pidfd } => Ok(Self { output, keeper: Child::new(pid, pidfd) }),
+            Forked::Parent { pid, pidfd } => {
+                Ok(Self { output: Some(output), keeper: Child::new(pid, pidfd) })
+            }
             Forked::Child => {
                 // Everything of the caller's that has to be read is read; then its descriptors are closed, for a lock
                 // among them would outlive it.
@@ -59,7 +63,7 @@ impl Check {
 
     /// Readable when there is output, or all of it was read.
     pub fn output(&self) -> BorrowedFd<'_> {
-        self.output.as_fd()
+        self.output.as_ref().map_or_else(|| self.pidfd(), AsFd::as_fd)
     }
 
     /// Readable when it has ended.
@@ -78,11 +82,37 @@ impl Check {
 
 impl Drop for Check {
     fn drop(&mut self) {
-        if self.keeper.ended.is_none() {
-            // It may have ended meanwhile; a killed child is always reaped.
-            let _ = pidfd_send_signal(&self.keeper.pidfd, Signal::KILL);
-            let _ = self.keeper.wait();
+        if self.keeper.ended.is_some() {
+            return;
         }
+        // The keeper kills the process and ends. The process itself would not have to die with it: it can say so
+        // (PR_SET_PDEATHSIG), and each check out of time would leave one more.
+        drop(self.output.take());
+        let ends = PollFd::new(&self.keeper.pidfd, PollFlags::IN);
+        let _ = poll(&mut [ends], Some(&GRACE)); // or it is killed
+        // It may have ended meanwhile; a killed child is always reaped.
+        let _ = pidfd_send_signal(&self.keeper.pidfd, Signal::KILL);
+        let _ = self.keeper.wait();
+    }
+}
+
+/// For a keeper to kill its process; one that still joins the container has none, and may take as long as it likes.
+const GRACE: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
+
+/// Waits for the process, or for the caller to close the pipe.
+fn watch(begun: &mut crate::Exec, output: &OwnedFd) -> Result<ExitState, Error> {
+    loop {
+        let process = PollFd::from_borrowed_fd(begun.process.pidfd.as_fd(), PollFlags::IN);
+        // Nothing is waited for there but the readers' end (POLLERR), which poll(2) always tells.
+        let mut fds = [process, PollFd::new(output, PollFlags::empty())];
+        match poll(&mut fds, None) {
+            Err(Errno::INTR) => continue,
+            polled => polled.map_err(|errno| Error::inside("wait for a check", errno))?,
+        };
+        if fds[0].revents().is_empty() && fds[1].revents().contains(PollFlags::ERR) {
+            begun.signal(corral_spec::Signal::KILL)?;
+        }
+        return begun.wait();
     }
 }
 
@@ -111,7 +141,7 @@ fn keep(
     let begun = io()
         .map_err(|errno| Error::inside("open the streams of a check", errno))
         .and_then(|io| exec(&launch, status, &process(&launch), io));
-    match begun.and_then(|mut begun| begun.wait()) {
+    match begun.and_then(|mut begun| watch(&mut begun, output)) {
         Ok(state) => state.code(),
         Err(error) => {
             say(error.to_string());

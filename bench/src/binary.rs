@@ -17,7 +17,7 @@ pub fn run(fixture: &Fixture, runs: usize) -> Result<Vec<Figure>> {
     let started = measure::median(fixture, &version, runs.max(20))?;
     let bare = measure::median(fixture, &bare, runs.max(20))?;
     Ok(vec![
-        Figure::new("binary", size, "MB").at_most(15.0),
+        Figure::new("binary", size, "MB").at_most(25.0),
         Figure::new("--version, wall", started.wall, "ms")
             .at_most(3.0)
             .note(format!("bare exec {:.2} ms", bare.wall)),

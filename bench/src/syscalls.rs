@@ -86,7 +86,9 @@ fn role(trace: &str, first: bool) -> &'static str {
 fn monitoring(trace: &str) -> String {
     let lines: Vec<&str> = trace.lines().collect();
     let begin = lines.iter().position(|line| line.contains("\"/proc/self/status\""));
-    let end = lines.iter().rposition(|line| line.starts_with("rmdir(") && line.contains("/corral-"));
+    // The benchmarks' own directories have such names too.
+    let group = |line: &&str| line.contains("cgroup") && line.contains("/corral-");
+    let end = lines.iter().rposition(|line| line.starts_with("rmdir(") && group(line));
     match (begin, end) {
         (Some(begin), Some(end)) if begin < end => lines[begin..=end].join("\n"),
         _ => String::new(),

@@ -125,8 +125,11 @@ pub(crate) fn drop_privileges(
     }
     let groups: Vec<_> = process.groups.iter().map(|&gid| Gid::from_raw(gid)).collect();
     let (uid, gid) = (Uid::from_raw(process.uid), Gid::from_raw(process.gid));
-    if !(is_root && uid.is_root() && gid.is_root() && groups.is_empty()) {
+    let stays_root = is_root && uid.is_root() && gid.is_root();
+    if !(stays_root && groups.is_empty()) {
         set_thread_groups(&groups).map_err(step("set the groups"))?;
+    }
+    if !stays_root {
         set_thread_res_gid(gid, gid, gid).map_err(step("set the group id"))?;
         set_thread_res_uid(uid, uid, uid).map_err(step("set the user id"))?;
     }

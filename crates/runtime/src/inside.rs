@@ -75,7 +75,11 @@ impl Inside<'_> {
             launch.network,
             launch.ids.is_some(),
         )?;
-        confine::enter_workdir(&launch.process)?;
+        // The new root is the working directory already: pivot_root(2) moves whoever stands in the old one, and this process
+        // stood in the new one.
+        if launch.process.workdir.as_path() != Path::new("/") {
+            confine::enter_workdir(&launch.process)?;
+        }
         Ok(Step { program, last, terminal })
     }
 

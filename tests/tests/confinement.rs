@@ -363,3 +363,23 @@ fn a_link_of_the_image_leads_no_mount_onto_the_kernels_files() {
     }
     assert_eq!((volume("/four").code, memory("/four").code), (0, 0), "elsewhere it may lead");
 }
+
+/// What the command line says of the host is not the container's to read.
+#[test]
+fn the_first_process_of_init_shows_no_word_of_the_command_line() {
+    let corral = Corral::new();
+    let script =
+        "tr '\\0' ' ' < /proc/1/cmdline; echo; tr '\\0' ' ' < /proc/1/environ; echo; cat /proc/1/comm";
+    for flags in
+        [&["--rm", "--init"][..], &["--rm", "--init", "-e", "SECRET=hunter2", "--label", "a=hunter2"]]
+    {
+        let words = [&["run"], flags, &["busybox", "sh", "-c", script]].concat();
+        let said = corral.say(&words);
+        assert_eq!(said.out.lines().next().map(str::trim), Some("corral"), "{said:?}");
+        assert!(!said.out.contains("hunter2") && !said.out.contains("PATH="), "{said:?}");
+    }
+    corral.ok(&["run", "-d", "--init", "--name", "box", "busybox", "sleep", "1000"]);
+    let shown = corral.ok(&["exec", "box", "cat", "/proc/1/cmdline"]);
+    assert!(shown.starts_with("corral\0") && !shown.contains("__monitor"), "{shown:?}");
+    corral.ok(&["rm", "-f", "box"]);
+}

@@ -31,6 +31,7 @@ use crate::create::{console, go};
 use crate::inside::{Lead, Step, finish};
 use crate::program::Program;
 use crate::running::Child;
+use crate::sys::memory::hide_words;
 use crate::sys::{Forked, exit, fork};
 use crate::terminal::{Terminal, give_pipes, take_streams};
 use crate::{ControlGroup, Error, Exec, Io, find_process, idmap};
@@ -142,6 +143,7 @@ fn join(joining: &Joining<'_>, init: BorrowedFd<'_>, entrance: &Entrance) -> Res
     confine::adjust_oom_score("self", joining.process)?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable)
         .map_err(|errno| Error::inside("hide the memory from the container", errno))?;
+    hide_words().map_err(|error| Error::inside("hide the command line from the container", error))?;
     let mut namespaces = ThreadNameSpaceType::MOUNT;
     for (shared, namespace) in [
         (Weaker::PidHost, ThreadNameSpaceType::PROCESS_ID),

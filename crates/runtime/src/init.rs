@@ -10,6 +10,7 @@ use rustix::termios::tcsetpgrp;
 use crate::Error;
 use crate::confine::LastStep;
 use crate::program::Program;
+use crate::sys::memory::hide_words;
 use crate::sys::{block_signals, close_all, exit, fork_plain, kill, reset_signals, wait_signal};
 
 /// Runs the program as a child of this process and ends as it ends. `keep` says which descriptors the
@@ -18,6 +19,10 @@ pub(crate) fn run(program: &Program, last: &LastStep, ignored_signals: u64, tty:
     let fail = |act: &'static str| move |error| Error::inside(act, error);
     if let Err(error) = block_signals() {
         return fail("block signals in the init process")(error);
+    }
+    // The container sees this process.
+    if let Err(error) = hide_words() {
+        return fail("hide the words of the init process")(error);
     }
     match fork_plain() {
         Err(error) => fail("start the program below the init process")(error),

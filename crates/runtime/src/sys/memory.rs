@@ -26,6 +26,39 @@ pub fn give_back_program() -> io::Result<()> {
     Ok(())
 }
 
+/// Overwrites the words and the environment that this process was started with, which whoever sees it in /proc could
+/// read: `--env` and paths of the host. The process goes by the name of `corral` from then on.
+///
+/// # Errors
+/// When /proc does not say where they are.
+pub(crate) fn hide_words() -> io::Result<()> {
+    let stat = kernel_file::read_single("/proc/self/stat")?;
+    let [arguments, environment] = words(&stat).ok_or(io::ErrorKind::InvalidData)?;
+    for range in [&arguments, &environment] {
+        // SAFETY: the kernel wrote these strings to the top of this process's stack, below no frame of it, and maps it
+        // for writing; std keeps pointers into them, which still lead to terminated strings, if empty ones.
+        unsafe { std::ptr::write_bytes(range.start as *mut u8, 0, range.len()) };
+    }
+    if arguments.len() > NAME.len() {
+        // SAFETY: as above; a byte for the end is left.
+        unsafe { std::ptr::copy_nonoverlapping(NAME.as_ptr(), arguments.start as *mut u8, NAME.len()) };
+    }
+    Ok(())
+}
+
+const NAME: &[u8] = b"corral";
+
+/// Where words and environment are (proc_pid_stat(5), fields 48 to 51).
+fn words(stat: &str) -> Option<[std::ops::Range<usize>; 2]> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace().skip(45).map(|field| field.parse::<usize>().ok());
+    let mut range = || {
+        let (start, end) = (fields.next()??, fields.next()??);
+        (start != 0 && start <= end).then_some(start..end)
+    };
+    Some([range()?, range()?])
+}
+
 /// A static program has two or three.
 const MAPPINGS: usize = 4;
 

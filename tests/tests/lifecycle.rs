@@ -296,3 +296,20 @@ fn a_launch_of_the_first_generation_still_runs() {
     std::fs::write(&launch, old).expect("write");
     assert_eq!(corral.ok(&["start", "-a", id.trim()]), "still\n");
 }
+
+/// What scripts do without asking first.
+#[test]
+fn what_is_so_already_is_no_failure_and_what_cannot_run_has_dockers_code() {
+    let corral = Corral::new();
+    corral.ok(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
+    let pid = corral.inspect("box")["State"]["Pid"].clone();
+    assert_eq!(corral.ok(&["start", "box"]), "box\n");
+    assert_eq!(corral.inspect("box")["State"]["Pid"], pid, "it was left alone");
+    corral.ok(&["pause", "box"]);
+    assert_eq!(corral.say(&["start", "box"]).code, 1, "a paused one is not running");
+    corral.ok(&["unpause", "box"]);
+    assert_eq!(corral.say(&["exec", "-w", "/nope", "box", "true"]).code, 126);
+    assert_eq!(corral.say(&["exec", "-w", "/proc/self/fd/7", "box", "true"]).code, 126);
+    assert_eq!(corral.say(&["exec", "box", "/nope"]).code, 127);
+    corral.ok(&["rm", "-f", "box"]);
+}

@@ -1,6 +1,6 @@
 use std::io::Write;
 
-use corral_engine::Removal;
+use corral_engine::{Removal, State};
 use corral_monitor::client::{AttachOptions, Beginning, Client, attach_terminal};
 
 use crate::app::Globals;
@@ -87,8 +87,12 @@ pub(super) fn start(globals: &Globals, words: Words) -> Result<u8, Failure> {
     let engine = globals.engine()?;
     if !flags.attach && !flags.interactive {
         return super::for_each(&flags.containers, |name| {
-            let id = engine.find(name)?;
-            let started = engine.start(&id)?;
+            let view = engine.look(name)?;
+            if let State::Running(_) = view.state {
+                // As it was wanted.
+                return Ok(name.to_owned());
+            }
+            let started = engine.start(&view.record.id)?;
             let mut client = Client::from_fd(started.client);
             match client.beginning()? {
                 Beginning::Started { .. } => client.detach()?,

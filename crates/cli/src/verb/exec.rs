@@ -111,6 +111,12 @@ pub(crate) fn background(words: Words) -> Result<u8, Failure> {
     Ok(code)
 }
 
+/// Docker's code for a program that could not be run where it was to: a directory that is not there, say.
+fn cannot_run(error: corral_engine::Error) -> Failure {
+    let inside = matches!(&error, corral_engine::Error::Runtime(corral_runtime::Error::Inside { .. }));
+    if inside { Failure::with_code(126, error) } else { error.into() }
+}
+
 /// Starts the process, with our ends of its streams.
 fn start(engine: &Engine, flags: &Flags) -> Result<(Exec, Ends, ExecNote), Failure> {
     let (container, command) =
@@ -127,7 +133,7 @@ fn start(engine: &Engine, flags: &Flags) -> Result<(Exec, Ends, ExecNote), Failu
         stdin: flags.interactive && !flags.detach,
     };
     if flags.tty {
-        let (mut process, note) = engine.exec(&id, &request, Io::Terminal)?;
+        let (mut process, note) = engine.exec(&id, &request, Io::Terminal).map_err(cannot_run)?;
         let console = process.console.take().ok_or_else(|| Failure::new("the container gave no terminal"))?;
         let input = if request.stdin { Some(console.try_clone()?) } else { None };
         return Ok((process, Ends { input, output: console, errors: None, tty: true }, note));
@@ -135,7 +141,7 @@ fn start(engine: &Engine, flags: &Flags) -> Result<(Exec, Ends, ExecNote), Failu
     if flags.detach {
         let io = Io::Pipes { stdin: null()?, stdout: null()?, stderr: null()? };
         let ends = Ends { input: None, output: null()?, errors: None, tty: false };
-        let (process, note) = engine.exec(&id, &request, io)?;
+        let (process, note) = engine.exec(&id, &request, io).map_err(cannot_run)?;
         return Ok((process, ends, note));
     }
     let (output, output_inside) = pipe()?;
@@ -147,7 +153,7 @@ fn start(engine: &Engine, flags: &Flags) -> Result<(Exec, Ends, ExecNote), Failu
         (null()?, None)
     };
     let io = Io::Pipes { stdin, stdout: output_inside, stderr: errors_inside };
-    let (process, note) = engine.exec(&id, &request, io)?;
+    let (process, note) = engine.exec(&id, &request, io).map_err(cannot_run)?;
     Ok((process, Ends { input, output, errors: Some(errors), tty: false }, note))
 }
 

@@ -362,6 +362,27 @@ fn descriptors_are_kept_as_asked() {
     assert!(said.code == 1 && said.err.contains("is not open"), "{}", said.err);
 }
 
+/// Labels of a module that the kernel does not run are refused, unless that is said to be all right.
+#[test]
+fn labels_of_no_module_are_dropped_only_when_asked() {
+    if !is_root("labels_of_no_module_are_dropped_only_when_asked") {
+        return;
+    }
+    if Path::new("/sys/fs/selinux/enforce").exists() {
+        println!("SKIP: labels_of_no_module_are_dropped_only_when_asked: this kernel enforces SELinux");
+        return;
+    }
+    let world = World::new();
+    world.configure("echo ran", |config| {
+        config["linux"]["mountLabel"] = "system_u:object_r:container_file_t:s0".into();
+        config["process"]["selinuxLabel"] = "system_u:system_r:container_t:s0".into();
+    });
+    let said = world.say(&["run", "l1"]);
+    assert!(said.code == 1 && said.err.contains("SELinux"), "{said:?}");
+    let said = world.say(&["--ignore-labels", "run", "l2"]);
+    assert_eq!((said.code, said.out.as_str()), (0, "ran\n"), "{said:?}");
+}
+
 /// B13, CVE-2019-5736: what makes a container is the program that it sees until its own begins.
 #[test]
 fn the_program_that_makes_a_container_cannot_be_written_to_from_inside() {

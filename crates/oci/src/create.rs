@@ -10,7 +10,7 @@ use corral_spec::Signal;
 use crate::config::Config;
 use crate::console::Listener;
 use crate::state::{self, Container, Record, Status};
-use crate::{Error, Runtime, console, foreground, plan, resources};
+use crate::{Error, Runtime, console, foreground, labels, plan, resources};
 
 /// What `create` and `run` are told beside the name.
 #[derive(Clone, Debug, Default)]
@@ -121,7 +121,10 @@ impl Runtime {
         let dir =
             fs::canonicalize(&options.bundle).map_err(Error::file("find the bundle", &options.bundle))?;
         let path = dir.join("config.json");
-        let config = state::read_config(&path)?;
+        let mut config = state::read_config(&path)?;
+        if self.ignore_labels {
+            labels::drop_unknown(&mut config);
+        }
         let mut bundle = plan::bundle(&config, id, &dir)?;
         bundle.no_pivot = options.no_pivot;
         bundle.process.no_new_keyring = options.no_new_keyring;

@@ -7,7 +7,7 @@ use std::path::Path;
 use corral_runtime::bundle::Label;
 
 use crate::Error;
-use crate::config::Process;
+use crate::config::{Config, Process};
 
 /// Whether the kernel enforces SELinux.
 pub(crate) fn has_selinux() -> bool {
@@ -16,6 +16,22 @@ pub(crate) fn has_selinux() -> bool {
 
 fn has_apparmor() -> bool {
     fs::read_to_string("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text.trim() == "Y")
+}
+
+/// Leaves out what no module of this kernel would read.
+pub(crate) fn drop_unknown(config: &mut Config) {
+    let process = config.process.as_mut();
+    if !has_selinux() {
+        config.linux.mount_label.clear();
+    }
+    if let Some(process) = process {
+        if !has_selinux() {
+            process.selinux_label.clear();
+        }
+        if !has_apparmor() {
+            process.apparmor_profile.clear();
+        }
+    }
 }
 
 /// What is written before the program starts.

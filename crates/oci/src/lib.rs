@@ -40,4 +40,7 @@ pub use update::Limits;
 pub struct Runtime {
     /// `--root`.
     pub root: PathBuf,
+    /// `--ignore-labels`, a weaker mode: labels for a security module that the kernel does not run are dropped and not
+    /// refused.
+    pub ignore_labels: bool,
 }

@@ -35,6 +35,9 @@ struct Line {
     /// Also write the words that were typed to that file
     #[arg(long)]
     debug: bool,
+    /// Drop AppArmor and SELinux labels where the kernel runs no such module, instead of refusing them
+    #[arg(long)]
+    ignore_labels: bool,
     /// Groups are made by systemd
     #[arg(long)]
     systemd_cgroup: bool,
@@ -281,7 +284,7 @@ fn log(path: &PathBuf, json: bool, (level, message): (&str, &str)) -> std::io::R
 }
 
 fn act(line: &Line) -> Result<u8, Failure> {
-    let runtime = Runtime { root: line.root.clone() };
+    let runtime = Runtime { root: line.root.clone(), ignore_labels: line.ignore_labels };
     let Some(verb) = &line.verb else { return run(vec!["--help".into()]) };
     if line.systemd_cgroup && matches!(verb, Verb::Create(_) | Verb::Run { .. }) {
         return Err(Failure::new(

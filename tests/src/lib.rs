@@ -191,6 +191,17 @@ pub fn slowness() -> u32 {
     std::env::var("CORRAL_SLOWNESS").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
+/// Whether memory can be mounted with other owners, which it cannot before Linux 6.3; says so if not.
+pub fn has_idmapped_memory(test: &str) -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
+    let has = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 3);
+    if !has {
+        println!("SKIP: {test}: tmpfs has no id-mapped mounts before Linux 6.3");
+    }
+    has
+}
+
 /// Waits until something holds, at most ten seconds of a real processor.
 ///
 /// # Panics

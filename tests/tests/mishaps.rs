@@ -238,6 +238,9 @@ fn kill_parent(pid: i32) {
 
 #[test]
 fn on_a_full_disk_a_command_is_done_or_says_so_and_loses_nothing() {
+    if !corral_tests::has_idmapped_memory("on_a_full_disk_a_command_is_done_or_says_so_and_loses_nothing") {
+        return;
+    }
     let (with_image, corral) = (Corral::new(), Corral::empty());
     let image = corral.dir().join("image.tar");
     with_image.ok(&["save", "-o", image.to_str().expect("path"), "busybox"]);

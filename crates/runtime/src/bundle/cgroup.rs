@@ -1,7 +1,8 @@
 //! Control groups where linux.cgroupsPath says, with exactly the values of linux.resources.
 //!
-//! An absolute path counts from each hierarchy's root, another one from the caller's own group. There is a group in
-//! each v1 hierarchy that is mounted, and one of cgroup2: whoever manages the container finds it by that path.
+//! An absolute path counts from each hierarchy's root, another one from the caller's own group, or in cgroup2 from the
+//! one above it, as runc's: no group below one that holds processes can have a controller. There is a group in each v1
+//! hierarchy that is mounted, and one of cgroup2: whoever manages the container finds it by that path.
 
 use std::fs;
 use std::io;
@@ -13,6 +14,7 @@ use rustix::fs::{Mode, OFlags, open};
 
 use super::DeviceAct;
 use crate::cgroup::hierarchy::{Hierarchies, Place};
+use crate::cgroup::plan::is_occupied;
 use crate::sys::{attach_device_program, load_device_program};
 use crate::{ControlGroup, Error, kernel_file};
 
@@ -51,7 +53,11 @@ pub fn locate(path: Option<&str>, id: &str) -> Result<ControlGroup, Error> {
     // The freezer's first: by it the container is named where there is no cgroup2.
     v1.sort();
     let v1: Vec<PathBuf> = v1.into_iter().map(|(_, dir)| dir).collect();
-    Ok(ControlGroup::open(found.v2.as_ref().map(group).as_deref(), &v1))
+    let v2 = found.v2.as_ref().map(|place| match place.own.parent().filter(|_| is_occupied(&place.own)) {
+        Some(above) => group(&Place { own: above.to_owned(), ..place.clone() }),
+        None => group(place),
+    });
+    Ok(ControlGroup::open(v2.as_deref(), &v1))
 }
 
 /// Makes the groups and those above them. A group of cgroup2 gets every controller that its parents can give.
@@ -73,9 +79,13 @@ pub fn make(group: &ControlGroup) -> Result<(), Error> {
 
 fn make_one(dir: &Path) -> io::Result<()> {
     let Some(above) = dir.parent() else { return Ok(()) };
-    if let Ok(offered) = kernel_file::read(above.join("cgroup.controllers")) {
+    // Whoever has processes gives nothing, or would keep any from the groups below; a value that needs it is refused
+    // then.
+    if let Ok(offered) = kernel_file::read(above.join("cgroup.controllers"))
+        && !is_occupied(above)
+    {
         for name in offered.split_ascii_whitespace() {
-            // Whoever has processes gives nothing; a value that needs it is refused then.
+            // Some controllers are taken: cpuset by a cgroup v1 mount, say.
             let _ = kernel_file::write(above.join("cgroup.subtree_control"), &format!("+{name}"));
         }
     }

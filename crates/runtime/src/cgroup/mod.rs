@@ -21,7 +21,7 @@ pub use devices::OWN as OWN_DEVICES;
 mod files;
 mod find;
 pub(crate) mod hierarchy;
-mod plan;
+pub(crate) mod plan;
 mod update;
 mod usage;
 

@@ -182,7 +182,7 @@ pub(super) fn v2_give(place: &Place, group: &Path, controller: &'static str) -> 
 /// Whether processes keep the group from having children with controllers; the root alone, which has no type,
 /// may have both. The kernel lets `cpu` and `pids` be enabled all the same, and turns the group into the root
 /// of threads: no process can be in a group below it from then on (cgroup-v2.rst, "Threads").
-fn is_occupied(group: &Path) -> bool {
+pub(crate) fn is_occupied(group: &Path) -> bool {
     let empty = || kernel_file::read(group.join("cgroup.procs")).is_ok_and(|text| text.is_empty());
     group.join("cgroup.type").exists() && !empty()
 }

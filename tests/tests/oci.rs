@@ -23,7 +23,7 @@ fn what_makes_no_sense_or_is_not_supported_is_refused_by_name() {
         (|c| c["process"]["cwd"] = json!("tmp"), "process.cwd"),
         (|c| c["process"]["args"] = json!([]), "process.args"),
         (|c| c["process"]["args"] = json!(["nonesuch"]), "executable file not found in $PATH"),
-        (|c| c["process"]["apparmorProfile"] = json!("x"), "process.apparmorProfile"),
+        (|c| c["process"]["apparmorProfile"] = json!("x"), "apparmor"),
         (|c| push(c, "/linux/namespaces", json!({"type": "pid"})), "duplicated ns"),
         (|c| c["linux"]["sysctl"] = json!({"kernel.panic": "1"}), "not in a separate kernel namespace"),
         (|c| c["linux"]["intelRdt"] = json!({}), "linux.intelRdt"),
@@ -223,6 +223,10 @@ fn network_devices_move_with_their_addresses() {
         Said::from(command.output().unwrap())
     };
     let said = run(json!({"va": {"name": "eth7"}}));
+    if said.err.contains("RTNETLINK answers: Operation not supported") {
+        println!("SKIP: network_devices_move_with_their_addresses: this kernel has no veth");
+        return;
+    }
     for part in ["mtu 1400", "inet 192.0.2.7/24", "inet6 2001:db8::7/64", "UP", "code 0\n0\n"] {
         assert!(said.out.contains(part), "{part}: {} {}", said.out, said.err);
     }

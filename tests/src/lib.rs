@@ -191,13 +191,18 @@ pub fn slowness() -> u32 {
     std::env::var("CORRAL_SLOWNESS").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
 }
 
-/// Whether memory can be mounted with other owners, which it cannot before Linux 6.3; says so if not.
+/// Whether memory can be mounted with other owners; says so if not.
 pub fn has_idmapped_memory(test: &str) -> bool {
+    since_linux((6, 3), test, "tmpfs has no id-mapped mounts")
+}
+
+/// Whether the kernel is of this version or newer; says what older ones lack if not.
+pub fn since_linux(version: (u32, u32), test: &str, lack: &str) -> bool {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
     let mut numbers = release.split('.').map(|number| number.parse::<u32>().unwrap_or(0));
-    let has = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= (6, 3);
+    let has = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) >= version;
     if !has {
-        println!("SKIP: {test}: tmpfs has no id-mapped mounts before Linux 6.3");
+        println!("SKIP: {test}: {lack} before Linux {}.{}", version.0, version.1);
     }
     has
 }

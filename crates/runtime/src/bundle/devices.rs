@@ -31,7 +31,8 @@ const LINKS: [(&str, &str); 5] = [
 ];
 
 /// Makes the nodes that a container with a user namespace gets, in order, with owners as its process `pid` maps them. A
-/// caller that may make none, itself in a user namespace, binds the host's if they are the same devices.
+/// caller that may make none, itself in a user namespace, binds the host's if they are the same devices; so does one whose
+/// kernel clones nothing of a mount that is attached nowhere (before Linux 6.15).
 pub(super) fn detached(bundle: &Bundle, pid: i32) -> Result<Vec<OwnedFd>, Error> {
     if bound(bundle).next().is_none() {
         return Ok(Vec::new());
@@ -58,7 +59,10 @@ pub(super) fn detached(bundle: &Bundle, pid: i32) -> Result<Vec<OwnedFd>, Error>
         match node_at(tmpfs.as_fd(), OsStr::new(&name), &device) {
             Ok(()) => {
                 let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-                open_tree(&tmpfs, name.as_str(), flags).map_err(fail)
+                let cloned = open_tree(&tmpfs, name.as_str(), flags);
+                cloned
+                    .or_else(|errno| if errno == Errno::INVAL { hosts(&device) } else { Err(errno) })
+                    .map_err(fail)
             }
             Err(Errno::PERM) => hosts(&device).map_err(fail),
             Err(errno) => Err(fail(errno)),
